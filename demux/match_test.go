@@ -1,0 +1,263 @@
+package demux
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestMatchAgainstNaive runs random rules over random packets through the program and through the reference.
+func TestMatchAgainstNaive(t *testing.T) {
+	_, c := newPool(t)
+	matched, seen := 0, map[int]int{}
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		rules := randomRules(t, r, "eth0", 1+r.IntN(40))
+		pr, err := Compile(Ether, "eth0", rules)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		ref := &naive{Ether, "eth0", rules}
+		for i := range 100 {
+			f := randomFrame(r)
+			p := c.AllocFrom(0, f)
+			want, wok := ref.match(f)
+			id, ok := pr.Match(p)
+			if ok != wok || ok && id != want.id {
+				t.Fatalf("seed %d packet %d: got %d %v, reference %d %v\nframe %x", seed, i, id, ok, want.id, wok, f)
+			}
+			rest := f
+			if ok {
+				rest = f[want.pay:want.end]
+				matched++
+				seen[want.layers]++
+			}
+			if !bytes.Equal(p.Data(), rest) {
+				t.Fatalf("seed %d packet %d: left %x, want %x", seed, i, p.Data(), rest)
+			}
+			c.Free(p)
+		}
+	}
+	t.Logf("%d matches, by depth %v", matched, seen)
+	for d := range 5 {
+		if seen[d] < 20 {
+			t.Errorf("only %d matches at depth %d: the world is too thin to prove anything", seen[d], d)
+		}
+	}
+}
+
+func TestHeaderOffsets(t *testing.T) {
+	_, c := newPool(t)
+	for _, tc := range []struct {
+		rule               string
+		h                  hdr
+		mac, net, trans    int // relative to the frame, -1 unknown
+		payStart, payBytes int
+	}{
+		{"e/ether/ip/udp", hdr{dst: ip("10.0.0.1"), proto: 17, payload: []byte("abc"), pad: 12}, 0, 14, 34, 42, 3},
+		{"e/ether/ip/udp", hdr{vlans: 2, ihl: 2, dst: ip("10.0.0.1"), proto: 17, payload: []byte("abc")}, 0, 22, 50, 58, 3},
+		{"e/ether/ip", hdr{dst: ip("10.0.0.1"), proto: 17, payload: []byte("abc"), pad: 3}, 0, 14, 34, 34, 11},
+		{"e/ether/ip", hdr{dst: ip("10.0.0.1"), proto: 17, fragOff: 8, payload: []byte("abcdefgh")}, 0, 14, -1, 34, 8},
+		{"e/ether", hdr{dst: ip("10.0.0.1"), proto: 1, payload: []byte("abc"), pad: 3}, 0, 14, -1, 14, 26},
+		{"e/ether/ip6/udp", hdr{ext: []byte{0, 60}, dst: ip("fd00::1"), proto: 17, payload: []byte("abc")}, 0, 14, 70, 78, 3},
+		{"e", hdr{dst: ip("10.0.0.1"), proto: 1}, -1, -1, -1, 0, 34},
+	} {
+		t.Run(fmt.Sprint(tc.rule, tc.h.dst), func(t *testing.T) {
+			pr, err := Compile(Ether, "e", []Rule{rule(t, 1, tc.rule, "", "")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := c.AllocFrom(0, build(tc.h))
+			defer c.Free(p)
+			if _, ok := pr.Match(p); !ok {
+				t.Fatal("no match")
+			}
+			check := func(name string, off int, ok bool, want int) {
+				if got := off + tc.payStart; ok != (want >= 0) || ok && got != want {
+					t.Errorf("%s at %d %v, want %d", name, got, ok, want)
+				}
+			}
+			off, ok := p.MACOffset()
+			check("mac", off, ok, tc.mac)
+			off, ok = p.NetworkOffset()
+			check("network", off, ok, tc.net)
+			off, ok = p.TransportOffset()
+			check("transport", off, ok, tc.trans)
+			if p.Len() != tc.payBytes {
+				t.Errorf("%d bytes left, want %d", p.Len(), tc.payBytes)
+			}
+		})
+	}
+}
+
+func TestOverlap(t *testing.T) {
+	_, c := newPool(t)
+	rules := []Rule{
+		rule(t, 1, "if", "", ""),
+		rule(t, 2, "if/ether", "", ""),
+		rule(t, 9, "if/ether/ip/udp", ":5000", ""),
+		rule(t, 4, "if/ether/ip/udp", ":5000", "0/61"),
+		rule(t, 3, "if/ether/ip/udp", "", "0/6162"),        // as many bits as 9, and older
+		rule(t, 8, "if/ether/ip/udp", ":5000", "0/61"),     // equal to 4, and younger
+		rule(t, 5, "if/ether/ip", "10.0.0.1,17", "2/1300"), // more bits, shorter string
+	}
+	pr, err := Compile(Ether, "eth7", rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		dport   uint16
+		payload string
+		want    uint32
+	}{{5000, "abc", 4}, {5000, "xbc", 9}, {5001, "abc", 3}, {5001, "xyz", 2}, {0x1300, "xyz", 5}} {
+		p := c.AllocFrom(0, build(hdr{dst: ip("10.0.0.1"), proto: 17, dport: tc.dport, payload: []byte(tc.payload)}))
+		if id, _ := pr.Match(p); id != tc.want {
+			t.Errorf("port %d %q: rule %d, want %d", tc.dport, tc.payload, id, tc.want)
+		}
+		c.Free(p)
+	}
+	p := c.AllocFrom(0, []byte{1, 2, 3})
+	if id, ok := pr.Match(p); !ok || id != 1 {
+		t.Errorf("runt frame: rule %d %v, want 1", id, ok)
+	}
+	c.Free(p)
+}
+
+func TestOtherBases(t *testing.T) {
+	_, c := newPool(t)
+	frame := build(hdr{dst: ip("10.0.0.1"), proto: 17, dport: 5, payload: []byte{1, 0, 0, 7, 0, 2, 0, 9, 42}})
+	for _, tc := range []struct {
+		base  Layer
+		data  []byte
+		rule  string
+		local string
+		left  int
+	}{
+		{UDP, frame[42:], "u/udp", "", 9},
+		{UDP, frame[42:], "u/udp/anep", "7", 1},
+		{IPv4, frame[14:], "u/ip/udp", ":5", 9},
+		{IPv4, frame[14:], "if/ip/udp/anep", "7", 1},
+		{UDP, frame[42:], "u", "", 9},
+	} {
+		pr, err := Compile(tc.base, "u", []Rule{rule(t, 3, tc.rule, tc.local, ""), rule(t, 4, "if/ether", "", "")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := c.AllocFrom(0, tc.data)
+		if id, ok := pr.Match(p); !ok || id != 3 || p.Len() != tc.left {
+			t.Errorf("%s on %s: rule %d %v, %d bytes left, want %d", tc.rule, tc.base, id, ok, p.Len(), tc.left)
+		}
+		c.Free(p)
+	}
+}
+
+func TestCompileRefuses(t *testing.T) {
+	for _, tc := range []struct {
+		rule Rule
+		base Layer
+	}{
+		{rule(t, 1, "e/udp", "", ""), Ether},
+		{rule(t, 1, "e/udp", ":7", ""), UDP},
+		{rule(t, 1, "e/ether/ip6/udp", "10.0.0.1:7", ""), Ether},
+		{rule(t, 1, "e/ether", "", "0/01 0/02"), Ether},
+		{Rule{ID: 1, Protocol: Protocol{Link: "e", Layers: []Layer{Ether, TCP}}}, Ether},
+		{Rule{ID: 1, Protocol: Protocol{Link: "e"}, Key: Key{{Offset: -1, Value: []byte{1}}}}, Ether},
+		{Rule{ID: 1, Protocol: Protocol{Link: "e", Layers: []Layer{Ether}}, Local: Address{Top: UDP, Port: 1}}, Ether},
+		{rule(t, 1, "e", "", wideKey), Ether},
+	} {
+		if _, err := Compile(tc.base, "e", []Rule{tc.rule}); err == nil {
+			t.Errorf("%s: compiled", &tc.rule)
+		} else {
+			t.Log(err)
+		}
+	}
+	if _, err := Compile(Ether, "e", []Rule{rule(t, 1, "e", "", ""), rule(t, 1, "e/ether", "", "")}); err == nil {
+		t.Error("two rules of one number compiled")
+	}
+}
+
+// wideKey looks at 17 words.
+const wideKey = "0/01 10/01 20/01 30/01 40/01 50/01 60/01 70/01 80/01 90/01 100/01 110/01 120/01 130/01 140/01 150/0101010101010101010101"
+
+func TestMatchDoesNotAllocate(t *testing.T) {
+	_, c := newPool(t)
+	r := rand.New(rand.NewPCG(1, 2))
+	pr, err := Compile(Ether, "eth0", randomRules(t, r, "eth0", 60))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := make([][]byte, 64)
+	for i := range frames {
+		frames[i] = randomFrame(r)
+	}
+	i := 0
+	if n := testing.AllocsPerRun(1000, func() {
+		p := c.AllocFrom(0, frames[i%64])
+		i++
+		pr.Match(p)
+		c.Free(p)
+	}); n != 0 {
+		t.Errorf("%v allocations per packet", n)
+	}
+}
+
+func FuzzMatch(f *testing.F) {
+	r := rand.New(rand.NewPCG(3, 4))
+	for i := range 20 {
+		f.Add(uint64(i), randomFrame(r))
+	}
+	_, c := newPool(f)
+	f.Fuzz(func(t *testing.T, seed uint64, frame []byte) {
+		if len(frame) > 1900 {
+			return
+		}
+		rules := randomRules(t, rand.New(rand.NewPCG(seed, 0)), "eth0", 20)
+		pr, err := Compile(Ether, "eth0", rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, wok := (&naive{Ether, "eth0", rules}).match(frame)
+		p := c.AllocFrom(0, frame)
+		defer c.Free(p)
+		id, ok := pr.Match(p)
+		if ok != wok || ok && (id != want.id || !bytes.Equal(p.Data(), frame[want.pay:want.end])) {
+			t.Fatalf("got %d %v, reference %d %v", id, ok, want.id, wok)
+		}
+	})
+}
+
+func benchmarkMatch(b *testing.B, keys, shapes int) {
+	_, c := newPool(b)
+	var rules []Rule
+	for i := range keys {
+		k := Key{}
+		for s := range i % shapes {
+			k = append(k, Tuple{Offset: 1 + s, Value: []byte{0}, Mask: []byte{0x01}})
+		}
+		k = append(k, Tuple{Offset: 8, Value: []byte{byte(i >> 8), byte(i), 0, 0}})
+		rules = append(rules, Rule{ID: uint32(i), Protocol: Protocol{"e", []Layer{Ether, IPv4, UDP}}, Key: k})
+	}
+	pr, err := Compile(Ether, "e", rules)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if pr.Shapes() != min(shapes, keys) {
+		b.Fatalf("%d shapes", pr.Shapes())
+	}
+	f := build(hdr{dst: ip("10.0.0.1"), proto: 17, payload: make([]byte, 18)})
+	p := c.AllocFrom(0, f)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := pr.Match(p); !ok {
+			b.Fatal("no match")
+		}
+		p.Push(len(f) - p.Len())
+	}
+}
+
+func BenchmarkMatch(b *testing.B) {
+	for _, n := range [...][2]int{{1, 1}, {64, 1}, {4096, 1}, {4096, 8}} {
+		b.Run(fmt.Sprintf("keys=%d/shapes=%d", n[0], n[1]), func(b *testing.B) { benchmarkMatch(b, n[0], n[1]) })
+	}
+}
