@@ -66,6 +66,12 @@ func (n Node) what() string {
 	return "a single value"
 }
 
+// IsList reports whether the value is a sequence.
+func (n Node) IsList() bool {
+	_, ok := n.n.(*ast.SequenceNode)
+	return ok
+}
+
 // List returns the values of a sequence. A single value in its place is not a list and is reported.
 func (n Node) List() []Node {
 	if !n.Exists() {
