@@ -356,30 +356,20 @@ func (a *Account) credit(r Resource) (n int64) {
 // workers, which they return at the end of their turn, are not counted.
 func (a *Account) Use(r Resource) int64 {
 	u := a.counters[r].use.Load()
-	for b := range a.allMeters {
-		u -= b.credit[r].Load()
-		u += b.spent[r].Load()
-	}
+	a.eachMeter(func(m *Meter) {
+		u += m.spent[r].Load() - m.credit[r].Load()
+	})
 	return u
 }
 
-// allMeters yields the meters of a and of every account below it.
-func (a *Account) allMeters(yield func(*Meter) bool) {
-	a.eachMeter(yield)
-}
-
-func (a *Account) eachMeter(yield func(*Meter) bool) bool {
+// eachMeter calls fn for the meters of a and of every account below it.
+func (a *Account) eachMeter(fn func(*Meter)) {
 	for i := range a.meters {
-		if !yield(&a.meters[i]) {
-			return false
-		}
+		fn(&a.meters[i])
 	}
 	for _, c := range a.Children() {
-		if !c.eachMeter(yield) {
-			return false
-		}
+		c.eachMeter(fn)
 	}
-	return true
 }
 
 // Children returns the accounts directly below a, by name.

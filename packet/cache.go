@@ -1,0 +1,324 @@
+package packet
+
+import "sync/atomic"
+
+// Cache is one worker's access to a pool. All methods belong to that worker's goroutine, and
+// none of them allocates or waits.
+type Cache struct {
+	pool   *Pool
+	worker int
+
+	freeFrames  []uint32
+	freePackets []uint32
+
+	// What others freed and we own arrives here: chains through frame.next and
+	// Packet slots, pushed whole with one compare-and-swap and taken whole with one swap.
+	inFrames  atomic.Uint32 // index+1 of the first frame
+	inPackets atomic.Uint32
+	nextPkt   []uint32 // link of packet chains, by packet number; index+1; shared by all caches
+	out       []chain  // by home worker
+
+	exhausted atomic.Uint64
+	refused   atomic.Uint64
+}
+
+// chain collects what is to go to another worker.
+type chain struct {
+	firstFrame, lastFrame uint32
+	firstPkt, lastPkt     uint32
+	n                     int
+}
+
+// homeBatch is how many frames and packets are collected before they are sent home.
+const homeBatch = 64
+
+func newCache(p *Pool, worker int) *Cache {
+	c := &Cache{pool: p, worker: worker, out: make([]chain, p.spec.Workers)}
+	c.freeFrames = make([]uint32, 0, p.spec.Frames)
+	c.freePackets = make([]uint32, 0, p.spec.Packets)
+	if worker == 0 {
+		c.nextPkt = make([]uint32, p.spec.Packets)
+	} else {
+		c.nextPkt = p.caches[0].nextPkt
+	}
+	return c
+}
+
+// Worker returns the number of the worker that c belongs to.
+func (c *Cache) Worker() int { return c.worker }
+
+// Pool returns the pool.
+func (c *Cache) Pool() *Pool { return c.pool }
+
+// Exhausted returns how often an allocation failed because the pool was empty.
+func (c *Cache) Exhausted() uint64 { return c.exhausted.Load() }
+
+// Refused returns how often an owner could not pay.
+func (c *Cache) Refused() uint64 { return c.refused.Load() }
+
+// Alloc returns an empty packet with the pool's headroom, charged to o, or nil when o cannot pay or
+// the pool is empty.
+func (c *Cache) Alloc(o Owner) *Packet {
+	if o != Node && !c.pool.payer(o, c.worker).TakeFrames(1) {
+		c.refused.Add(1)
+		return nil
+	}
+	p := c.allocFree(o)
+	if p == nil && o != Node {
+		c.pool.payer(o, c.worker).ReturnFrames(1)
+	}
+	return p
+}
+
+// AllocFrom is Alloc with the packet's bytes set to a copy of data. It returns nil also when data is
+// larger than a frame has room for behind the headroom.
+func (c *Cache) AllocFrom(o Owner, data []byte) *Packet {
+	if len(data) > c.pool.spec.FrameSize-c.pool.spec.Headroom {
+		return nil
+	}
+	p := c.Alloc(o)
+	if p != nil {
+		p.tail = p.head + copy(p.buf[p.head:], data)
+	}
+	return p
+}
+
+func (c *Cache) allocFree(o Owner) *Packet {
+	f, ok := c.takeFrame()
+	if !ok {
+		c.exhausted.Add(1)
+		return nil
+	}
+	p := c.takePacket()
+	if p == nil {
+		c.freeFrames = append(c.freeFrames, f)
+		c.exhausted.Add(1)
+		return nil
+	}
+	fr := &c.pool.frames[f]
+	fr.owner = o
+	fr.refs.Store(1)
+	fr.state.Store(uint32(Held))
+	c.view(p, f)
+	return p
+}
+
+func (c *Cache) view(p *Packet, f uint32) {
+	s := &c.pool.spec
+	off := int(f) * s.FrameSize
+	p.buf = c.pool.region[off : off+s.FrameSize : off+s.FrameSize]
+	p.head, p.tail = s.Headroom, s.Headroom
+	p.fid = FrameID(f)
+	p.ClearHeaders()
+	p.Anno = Anno{}
+}
+
+func (c *Cache) takeFrame() (uint32, bool) {
+	if len(c.freeFrames) == 0 {
+		for f := c.inFrames.Swap(0); f != 0; f = c.pool.frames[f-1].next {
+			c.freeFrames = append(c.freeFrames, f-1)
+		}
+		if len(c.freeFrames) == 0 {
+			return 0, false
+		}
+	}
+	f := c.freeFrames[len(c.freeFrames)-1]
+	c.freeFrames = c.freeFrames[:len(c.freeFrames)-1]
+	return f, true
+}
+
+func (c *Cache) takePacket() *Packet {
+	if len(c.freePackets) == 0 {
+		for i := c.inPackets.Swap(0); i != 0; i = c.nextPkt[i-1] {
+			c.freePackets = append(c.freePackets, i-1)
+		}
+		if len(c.freePackets) == 0 {
+			return nil
+		}
+	}
+	i := c.freePackets[len(c.freePackets)-1]
+	c.freePackets = c.freePackets[:len(c.freePackets)-1]
+	return &c.pool.packets[i]
+}
+
+// Owner returns who is charged for p's frame.
+func (c *Cache) Owner(p *Packet) Owner { return c.pool.frames[p.fid].owner }
+
+// Shared reports whether another packet views p's frame.
+func (c *Cache) Shared(p *Packet) bool { return c.pool.frames[p.fid].refs.Load() > 1 }
+
+// Clone returns another view of p's frame with the same head, tail, headers and annotations, or nil
+// when there are no views left. Neither may be written to until it is unshared.
+func (c *Cache) Clone(p *Packet) *Packet {
+	q := c.takePacket()
+	if q == nil {
+		c.exhausted.Add(1)
+		return nil
+	}
+	c.pool.frames[p.fid].refs.Add(1)
+	id := q.id
+	*q = *p
+	q.id = id
+	return q
+}
+
+// Copy returns a packet of a frame of its own, charged to o, with the same contents, headers and
+// annotations, or nil as Alloc does. p stays with the caller.
+func (c *Cache) Copy(p *Packet, o Owner) *Packet {
+	q := c.Alloc(o)
+	if q == nil {
+		return nil
+	}
+	q.head, q.tail = p.head, p.tail
+	q.mac, q.network, q.transport = p.mac, p.network, p.transport
+	q.Anno = p.Anno
+	lo := p.head
+	for _, h := range [...]int32{p.mac, p.network, p.transport} { // headers that were pulled are kept
+		if h >= 0 && int(h) < lo {
+			lo = int(h)
+		}
+	}
+	copy(q.buf[lo:p.tail], p.buf[lo:p.tail])
+	return q
+}
+
+// Unshare makes p writable: when its frame is shared, the bytes are copied to a frame that
+// the same owner is charged for. It returns false, with p unchanged and still owned by the caller,
+// when that owner cannot pay or the pool is empty.
+func (c *Cache) Unshare(p *Packet) bool {
+	f := &c.pool.frames[p.fid]
+	if f.refs.Load() == 1 {
+		return true
+	}
+	q := c.Copy(p, f.owner)
+	if q == nil {
+		return false
+	}
+	// p takes over the new frame; q, a mere view, takes the reference on the old one and goes.
+	p.buf, q.buf = q.buf, p.buf
+	p.fid, q.fid = q.fid, p.fid
+	c.Free(q)
+	return true
+}
+
+// Charge makes o pay for p's frame instead of the present owner. A shared frame is copied, for
+// references do not cross owners. It returns false, with nothing changed, when o
+// cannot pay; the caller still owns p and will usually drop it.
+func (c *Cache) Charge(p *Packet, o Owner) bool {
+	f := &c.pool.frames[p.fid]
+	if f.owner == o {
+		return true
+	}
+	if f.refs.Load() > 1 {
+		q := c.Copy(p, o)
+		if q == nil {
+			return false
+		}
+		p.buf, q.buf = q.buf, p.buf
+		p.fid, q.fid = q.fid, p.fid
+		c.Free(q)
+		return true
+	}
+	if o != Node && !c.pool.payer(o, c.worker).TakeFrames(1) {
+		c.refused.Add(1)
+		return false
+	}
+	if f.owner != Node {
+		c.pool.payer(f.owner, c.worker).ReturnFrames(1)
+	}
+	f.owner = o
+	return true
+}
+
+// SetState records where p's frame is. Drivers call it around the kernel's rings.
+func (c *Cache) SetState(p *Packet, s State) { c.pool.frames[p.fid].state.Store(uint32(s)) }
+
+// Free drops p. The last view of a frame gives the frame back and refunds its owner.
+func (c *Cache) Free(p *Packet) {
+	fid := uint32(p.fid)
+	f := &c.pool.frames[fid]
+	if f.refs.Load() == 1 || f.refs.Add(-1) == 0 {
+		if o := f.owner; o != Node {
+			c.pool.payer(o, c.worker).ReturnFrames(1)
+			f.owner = Node
+		}
+		f.refs.Store(0)
+		f.state.Store(uint32(Free))
+		c.giveFrame(fid)
+	}
+	p.fid = NoFrame
+	p.buf = nil
+	c.givePacket(p.id)
+}
+
+// FreeBatch drops all packets of b and leaves it empty.
+func (c *Cache) FreeBatch(b *Batch) {
+	for _, p := range b.Packets() {
+		c.Free(p)
+	}
+	b.Reset()
+}
+
+func (c *Cache) giveFrame(i uint32) {
+	home := c.pool.homeOfFrame(i)
+	if home == c.worker {
+		c.freeFrames = append(c.freeFrames, i)
+		return
+	}
+	ch := &c.out[home]
+	c.pool.frames[i].next = ch.firstFrame
+	if ch.firstFrame == 0 {
+		ch.lastFrame = i + 1
+	}
+	ch.firstFrame = i + 1
+	if ch.n++; ch.n >= homeBatch {
+		c.sendHome(home)
+	}
+}
+
+func (c *Cache) givePacket(i uint32) {
+	home := c.pool.homeOfPacket(i)
+	if home == c.worker {
+		c.freePackets = append(c.freePackets, i)
+		return
+	}
+	ch := &c.out[home]
+	c.nextPkt[i] = ch.firstPkt
+	if ch.firstPkt == 0 {
+		ch.lastPkt = i + 1
+	}
+	ch.firstPkt = i + 1
+	if ch.n++; ch.n >= homeBatch {
+		c.sendHome(home)
+	}
+}
+
+// sendHome hands a chain to its worker. The receiver takes the whole list at once,
+// so the compare-and-swap cannot be fooled by an entry that left and came back.
+func (c *Cache) sendHome(home int) {
+	ch, to := &c.out[home], c.pool.caches[home]
+	for ch.firstFrame != 0 {
+		old := to.inFrames.Load()
+		c.pool.frames[ch.lastFrame-1].next = old
+		if to.inFrames.CompareAndSwap(old, ch.firstFrame) {
+			break
+		}
+	}
+	for ch.firstPkt != 0 {
+		old := to.inPackets.Load()
+		c.nextPkt[ch.lastPkt-1] = old
+		if to.inPackets.CompareAndSwap(old, ch.firstPkt) {
+			break
+		}
+	}
+	*ch = chain{}
+}
+
+// Flush sends home what has been collected for other workers. A worker calls it once a turn.
+func (c *Cache) Flush() {
+	for w := range c.out {
+		if c.out[w].n > 0 {
+			c.sendHome(w)
+		}
+	}
+}

@@ -1,0 +1,254 @@
+package packet
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/sys"
+)
+
+// Sizes of the region. A frame has room for an Ethernet frame of the usual MTU and for headers in
+// front of it.
+const (
+	DefaultFrames    = 16384
+	DefaultFrameSize = 2048
+	DefaultHeadroom  = 128
+	MaxFrames        = 1 << 24
+)
+
+// PoolSpec says how large the node's packet memory is. The zero value is useful.
+type PoolSpec struct {
+	Frames    int // 0: DefaultFrames
+	FrameSize int // bytes, 2048 or 4096; 0: DefaultFrameSize
+	Headroom  int // bytes in front of a fresh packet's data; 0: DefaultHeadroom
+	Packets   int // views, at least Frames; 0: twice Frames
+	Workers   int // caches; 0: one
+}
+
+// FrameID is the number of a frame: its offset in the region divided by the frame size.
+type FrameID uint32
+
+// NoFrame is the id of no frame.
+const NoFrame FrameID = 1<<32 - 1
+
+// State says where a frame is.
+type State uint8
+
+// The states of a frame.
+const (
+	Free     State = iota // in a cache of the pool
+	Fill                  // with the kernel, to be written to
+	Received              // in a receive ring
+	Held                  // with an owner's packets
+	Sending               // with the kernel, to be read from
+)
+
+var stateNames = [...]string{"free", "fill", "received", "held", "sending"}
+
+// String returns the state's name.
+func (s State) String() string { return stateNames[s] }
+
+// Owner is the number of somebody who is charged for frames. Zero is the node itself,
+// which has no account and no limit.
+type Owner uint32
+
+// Node is the owner of frames that no domain is charged for.
+const Node Owner = 0
+
+// Payer is one owner's account as one worker reaches it; *resctl.Meter is one.
+type Payer interface {
+	// TakeFrames debits n frames, or returns false and debits nothing.
+	TakeFrames(n int) bool
+	// ReturnFrames gives n frames back.
+	ReturnFrames(n int)
+}
+
+// frame is an entry of the table by frame number.
+type frame struct {
+	refs  atomic.Int32 // packets that view the frame
+	state atomic.Uint32
+	owner Owner
+	next  uint32 // link in a chain of frames or packets going home; index+1
+}
+
+// Pool is the packet memory of one node. It is safe for concurrent use; its caches are not.
+type Pool struct {
+	spec    PoolSpec
+	region  []byte
+	frames  []frame
+	packets []Packet
+	caches  []*Cache
+
+	mu     sync.Mutex // owners only
+	owners atomic.Pointer[[]ownerEntry]
+	closed bool
+}
+
+type ownerEntry struct {
+	payers []Payer // by worker; nil: the number is free
+}
+
+// NewPool maps the region and fills the caches.
+func NewPool(spec PoolSpec) (*Pool, error) {
+	if spec.Frames == 0 {
+		spec.Frames = DefaultFrames
+	}
+	if spec.FrameSize == 0 {
+		spec.FrameSize = DefaultFrameSize
+	}
+	if spec.Headroom == 0 {
+		spec.Headroom = DefaultHeadroom
+	}
+	if spec.Workers == 0 {
+		spec.Workers = 1
+	}
+	if spec.Packets == 0 {
+		spec.Packets = 2 * spec.Frames
+	}
+	switch {
+	case spec.Frames < 1 || spec.Frames > MaxFrames:
+		return nil, errs.New(errs.Invalid, "packet pool: %d frames, want 1 to %d", spec.Frames, MaxFrames)
+	case spec.FrameSize != 2048 && spec.FrameSize != 4096:
+		return nil, errs.New(errs.Invalid, "packet pool: frame size %d, want 2048 or 4096", spec.FrameSize)
+	case spec.Headroom < 0 || spec.Headroom > spec.FrameSize/2:
+		return nil, errs.New(errs.Invalid, "packet pool: headroom %d, want at most half a frame (%d)", spec.Headroom, spec.FrameSize/2)
+	case spec.Packets < spec.Frames || spec.Packets > 4*MaxFrames:
+		return nil, errs.New(errs.Invalid, "packet pool: %d packets for %d frames, want at least as many", spec.Packets, spec.Frames)
+	case spec.Workers < 1 || spec.Workers > spec.Frames:
+		return nil, errs.New(errs.Invalid, "packet pool: %d workers for %d frames", spec.Workers, spec.Frames)
+	}
+	region, err := sys.MapAnon(spec.Frames * spec.FrameSize)
+	if err != nil {
+		return nil, errs.New(errs.NoMemory, "packet pool: mapping %d frames of %d bytes: %w", spec.Frames, spec.FrameSize, err)
+	}
+	p := &Pool{spec: spec, region: region, frames: make([]frame, spec.Frames), packets: make([]Packet, spec.Packets)}
+	p.owners.Store(&[]ownerEntry{{}})
+	for w := range spec.Workers {
+		p.caches = append(p.caches, newCache(p, w))
+	}
+	for i := range p.frames {
+		c := p.caches[p.homeOfFrame(uint32(i))]
+		c.freeFrames = append(c.freeFrames, uint32(i))
+	}
+	for i := range p.packets {
+		p.packets[i].id = uint32(i)
+		p.packets[i].fid = NoFrame
+		c := p.caches[p.homeOfPacket(uint32(i))]
+		c.freePackets = append(c.freePackets, uint32(i))
+	}
+	return p, nil
+}
+
+func (p *Pool) homeOfFrame(i uint32) int {
+	return int(uint64(i) * uint64(p.spec.Workers) / uint64(p.spec.Frames))
+}
+
+func (p *Pool) homeOfPacket(i uint32) int {
+	return int(uint64(i) * uint64(p.spec.Workers) / uint64(p.spec.Packets))
+}
+
+// Close unmaps the region. No packet of the pool may be used afterwards.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil
+	}
+	p.closed = true
+	return sys.Unmap(p.region)
+}
+
+// Region returns the mapped memory, for drivers that register it with the kernel.
+func (p *Pool) Region() []byte { return p.region }
+
+// Spec returns the pool's sizes with defaults filled in.
+func (p *Pool) Spec() PoolSpec { return p.spec }
+
+// Cache returns the cache of a worker.
+func (p *Pool) Cache(worker int) *Cache { return p.caches[worker] }
+
+// NewOwner registers somebody to charge; payers holds one Payer for each worker.
+func (p *Pool) NewOwner(payers []Payer) (Owner, error) {
+	if len(payers) != p.spec.Workers {
+		return 0, errs.New(errs.Internal, "packet owner: %d payers for %d workers", len(payers), p.spec.Workers)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := *p.owners.Load()
+	next := append([]ownerEntry(nil), old...)
+	for i := 1; i < len(next); i++ {
+		if next[i].payers == nil {
+			next[i].payers = payers
+			p.owners.Store(&next)
+			return Owner(i), nil
+		}
+	}
+	next = append(next, ownerEntry{payers: payers})
+	p.owners.Store(&next)
+	return Owner(len(next) - 1), nil
+}
+
+// Sweep frees every packet whose frame is charged to o, refunds the charges, forgets the
+// owner and returns how many frames it found. Frames that are with the kernel (Sending) become
+// the node's and are freed by the driver on completion. c is the calling worker's cache.
+//
+// No worker may hold a packet of o any more: the caller waits for a quiescent point of each.
+func (p *Pool) Sweep(o Owner, c *Cache) int {
+	if o == Node {
+		return 0
+	}
+	n := 0
+	for i := range p.packets {
+		pk := &p.packets[i]
+		if pk.fid == NoFrame {
+			continue
+		}
+		f := &p.frames[pk.fid]
+		if f.owner != o || State(f.state.Load()) == Sending {
+			continue
+		}
+		if f.refs.Load() == 1 {
+			n++
+		}
+		c.Free(pk)
+	}
+	payer := p.payer(o, c.worker)
+	for i := range p.frames {
+		if f := &p.frames[i]; f.owner == o && State(f.state.Load()) != Free {
+			f.owner = Node
+			payer.ReturnFrames(1)
+			n++
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	next := append([]ownerEntry(nil), *p.owners.Load()...)
+	next[o].payers = nil
+	p.owners.Store(&next)
+	return n
+}
+
+func (p *Pool) payer(o Owner, worker int) Payer {
+	return (*p.owners.Load())[o].payers[worker]
+}
+
+// Stats counts the frames of the table by state, and those that owner is charged for.
+type Stats struct {
+	ByState [Sending + 1]int
+	Charged map[Owner]int
+}
+
+// Stats reads the whole table; it is for tests and reports, and racy while workers run.
+func (p *Pool) Stats() Stats {
+	s := Stats{Charged: make(map[Owner]int)}
+	for i := range p.frames {
+		f := &p.frames[i]
+		st := State(f.state.Load())
+		s.ByState[st]++
+		if st != Free && f.owner != Node {
+			s.Charged[f.owner]++
+		}
+	}
+	return s
+}
