@@ -95,10 +95,7 @@ func (c *Cache) allocFree(o Owner) *Packet {
 		c.exhausted.Add(1)
 		return nil
 	}
-	fr := &c.pool.frames[f]
-	fr.owner = o
-	fr.refs.Store(1)
-	fr.state.Store(uint32(Held))
+	c.pool.frames[f].set(o, Held, 1)
 	c.view(p, f)
 	return p
 }
@@ -109,6 +106,7 @@ func (c *Cache) view(p *Packet, f uint32) {
 	p.buf = c.pool.region[off : off+s.FrameSize : off+s.FrameSize]
 	p.head, p.tail = s.Headroom, s.Headroom
 	p.fid = FrameID(f)
+	p.live.Store(f + 1)
 	p.ClearHeaders()
 	p.Anno = Anno{}
 }
@@ -142,10 +140,10 @@ func (c *Cache) takePacket() *Packet {
 }
 
 // Owner returns who is charged for p's frame.
-func (c *Cache) Owner(p *Packet) Owner { return c.pool.frames[p.fid].owner }
+func (c *Cache) Owner(p *Packet) Owner { return c.pool.frames[p.fid].owner() }
 
 // Shared reports whether another packet views p's frame.
-func (c *Cache) Shared(p *Packet) bool { return c.pool.frames[p.fid].refs.Load() > 1 }
+func (c *Cache) Shared(p *Packet) bool { return c.pool.frames[p.fid].refs() > 1 }
 
 // Clone returns another view of p's frame with the same head, tail, headers and annotations, or nil
 // when there are no views left. Neither may be written to until it is unshared.
@@ -155,10 +153,9 @@ func (c *Cache) Clone(p *Packet) *Packet {
 		c.exhausted.Add(1)
 		return nil
 	}
-	c.pool.frames[p.fid].refs.Add(1)
-	id := q.id
-	*q = *p
-	q.id = id
+	c.pool.frames[p.fid].word.Add(1)
+	q.view, q.Anno = p.view, p.Anno
+	q.live.Store(uint32(q.fid) + 1)
 	return q
 }
 
@@ -187,18 +184,10 @@ func (c *Cache) Copy(p *Packet, o Owner) *Packet {
 // when that owner cannot pay or the pool is empty.
 func (c *Cache) Unshare(p *Packet) bool {
 	f := &c.pool.frames[p.fid]
-	if f.refs.Load() == 1 {
+	if f.refs() == 1 {
 		return true
 	}
-	q := c.Copy(p, f.owner)
-	if q == nil {
-		return false
-	}
-	// p takes over the new frame; q, a mere view, takes the reference on the old one and goes.
-	p.buf, q.buf = q.buf, p.buf
-	p.fid, q.fid = q.fid, p.fid
-	c.Free(q)
-	return true
+	return c.moveTo(p, f.owner())
 }
 
 // Charge makes o pay for p's frame instead of the present owner. A shared frame is copied, for
@@ -206,47 +195,61 @@ func (c *Cache) Unshare(p *Packet) bool {
 // cannot pay; the caller still owns p and will usually drop it.
 func (c *Cache) Charge(p *Packet, o Owner) bool {
 	f := &c.pool.frames[p.fid]
-	if f.owner == o {
+	from := f.owner()
+	if from == o {
 		return true
 	}
-	if f.refs.Load() > 1 {
-		q := c.Copy(p, o)
-		if q == nil {
-			return false
-		}
-		p.buf, q.buf = q.buf, p.buf
-		p.fid, q.fid = q.fid, p.fid
-		c.Free(q)
-		return true
+	if f.refs() > 1 {
+		return c.moveTo(p, o)
 	}
 	if o != Node && !c.pool.payer(o, c.worker).TakeFrames(1) {
 		c.refused.Add(1)
 		return false
 	}
-	if f.owner != Node {
-		c.pool.payer(f.owner, c.worker).ReturnFrames(1)
+	if from != Node {
+		c.pool.payer(from, c.worker).ReturnFrames(1)
 	}
-	f.owner = o
+	f.change(o, f.state())
+	return true
+}
+
+// moveTo copies p into a frame of its own that o pays for.
+func (c *Cache) moveTo(p *Packet, o Owner) bool {
+	q := c.Copy(p, o)
+	if q == nil {
+		return false
+	}
+	// p takes over the new frame; q, a mere view, takes the reference on the old one and goes.
+	p.buf, q.buf = q.buf, p.buf
+	p.fid, q.fid = q.fid, p.fid
+	p.live.Store(uint32(p.fid) + 1)
+	q.live.Store(uint32(q.fid) + 1)
+	c.Free(q)
 	return true
 }
 
 // SetState records where p's frame is. Drivers call it around the kernel's rings.
-func (c *Cache) SetState(p *Packet, s State) { c.pool.frames[p.fid].state.Store(uint32(s)) }
+func (c *Cache) SetState(p *Packet, s State) {
+	f := &c.pool.frames[p.fid]
+	f.change(f.owner(), s)
+}
 
 // Free drops p. The last view of a frame gives the frame back and refunds its owner.
 func (c *Cache) Free(p *Packet) {
 	fid := uint32(p.fid)
 	f := &c.pool.frames[fid]
-	if f.refs.Load() == 1 || f.refs.Add(-1) == 0 {
-		if o := f.owner; o != Node {
+	w := f.word.Load()
+	if w&refMask != 1 {
+		w = f.word.Add(^uint64(0)) + 1
+	}
+	if w&refMask == 1 {
+		f.set(Node, Free, 0)
+		if o := Owner(w >> ownerShift); o != Node {
 			c.pool.payer(o, c.worker).ReturnFrames(1)
-			f.owner = Node
 		}
-		f.refs.Store(0)
-		f.state.Store(uint32(Free))
 		c.giveFrame(fid)
 	}
-	p.fid = NoFrame
+	p.live.Store(0)
 	p.buf = nil
 	c.givePacket(p.id)
 }

@@ -2,6 +2,7 @@ package packet
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"github.com/janos-os/janos/clock"
 )
@@ -39,16 +40,22 @@ const (
 // Packet is a view of a frame. It is made by a Cache and is owned by one party at a time. The
 // zero Packet is of no use.
 type Packet struct {
+	view
+	id   uint32        // of this packet in the pool
+	live atomic.Uint32 // frame number plus one; 0: the packet is free. Only Sweep reads it as a stranger
+
+	// Anno may be read and written freely by the packet's owner.
+	Anno Anno
+}
+
+// view is what a clone copies.
+type view struct {
 	buf        []byte // the whole frame
 	head, tail int
 	mac        int32 // offsets in buf of the headers, -1 where unknown
 	network    int32
 	transport  int32
-	id         uint32
 	fid        FrameID
-
-	// Anno may be read and written freely by the packet's owner.
-	Anno Anno
 }
 
 // Data returns the bytes of the packet. The slice is valid while the caller owns the packet.

@@ -64,12 +64,36 @@ type Payer interface {
 	ReturnFrames(n int)
 }
 
-// frame is an entry of the table by frame number.
+// frame is an entry of the table by frame number. Its word holds the owner (32 bits), the
+// state (8) and how many packets view the frame (24). One party at a time may change it, except
+// that views of a shared frame may be made and dropped by several; Sweep reads all words at any time.
 type frame struct {
-	refs  atomic.Int32 // packets that view the frame
-	state atomic.Uint32
-	owner Owner
-	next  uint32 // link in a chain of frames or packets going home; index+1
+	word atomic.Uint64
+	next uint32 // link in a chain of frames going home; index+1
+}
+
+const (
+	refMask    = 1<<24 - 1
+	stateShift = 24
+	ownerShift = 32
+)
+
+func (f *frame) set(o Owner, s State, refs uint64) {
+	f.word.Store(uint64(o)<<ownerShift | uint64(s)<<stateShift | refs)
+}
+
+func (f *frame) owner() Owner { return Owner(f.word.Load() >> ownerShift) }
+func (f *frame) refs() uint64 { return f.word.Load() & refMask }
+func (f *frame) state() State { return State(f.word.Load() >> stateShift) }
+
+// change replaces owner and state, whatever becomes of the references meanwhile.
+func (f *frame) change(o Owner, s State) {
+	for {
+		w := f.word.Load()
+		if f.word.CompareAndSwap(w, uint64(o)<<ownerShift|uint64(s)<<stateShift|w&refMask) {
+			return
+		}
+	}
 }
 
 // Pool is the packet memory of one node. It is safe for concurrent use; its caches are not.
@@ -133,7 +157,6 @@ func NewPool(spec PoolSpec) (*Pool, error) {
 	}
 	for i := range p.packets {
 		p.packets[i].id = uint32(i)
-		p.packets[i].fid = NoFrame
 		c := p.caches[p.homeOfPacket(uint32(i))]
 		c.freePackets = append(c.freePackets, uint32(i))
 	}
@@ -200,23 +223,23 @@ func (p *Pool) Sweep(o Owner, c *Cache) int {
 	}
 	n := 0
 	for i := range p.packets {
-		pk := &p.packets[i]
-		if pk.fid == NoFrame {
+		live := p.packets[i].live.Load()
+		if live == 0 {
 			continue
 		}
-		f := &p.frames[pk.fid]
-		if f.owner != o || State(f.state.Load()) == Sending {
+		f := &p.frames[live-1]
+		if f.owner() != o || f.state() == Sending {
 			continue
 		}
-		if f.refs.Load() == 1 {
+		if f.refs() == 1 {
 			n++
 		}
-		c.Free(pk)
+		c.Free(&p.packets[i])
 	}
 	payer := p.payer(o, c.worker)
 	for i := range p.frames {
-		if f := &p.frames[i]; f.owner == o && State(f.state.Load()) != Free {
-			f.owner = Node
+		if f := &p.frames[i]; f.owner() == o {
+			f.change(Node, f.state())
 			payer.ReturnFrames(1)
 			n++
 		}
@@ -244,10 +267,9 @@ func (p *Pool) Stats() Stats {
 	s := Stats{Charged: make(map[Owner]int)}
 	for i := range p.frames {
 		f := &p.frames[i]
-		st := State(f.state.Load())
-		s.ByState[st]++
-		if st != Free && f.owner != Node {
-			s.Charged[f.owner]++
+		s.ByState[f.state()]++
+		if o := f.owner(); o != Node {
+			s.Charged[o]++
 		}
 	}
 	return s

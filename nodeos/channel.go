@@ -1,0 +1,248 @@
+package nodeos
+
+import (
+	"sync/atomic"
+
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/packet"
+)
+
+// DefaultQuota is how many packets an in-channel holds where its Spec does not say.
+const DefaultQuota = 256
+
+// MaxQuota is the most that an in-channel may hold.
+const MaxQuota = 1 << 16
+
+// InChanSpec says which packets a domain wants.
+type InChanSpec struct {
+	Protocol string    // such as "eth0/ether/ip/udp"; "if/..." for any link
+	Address  string    // local address of the top protocol, such as ":3322"; empty: any
+	Key      demux.Key // over the payload of the top protocol; nil: any
+	Quota    int       // packets held at most; 0: DefaultQuota
+	Worker   int       // which worker handles them; -1: the domain's home worker
+
+	// Handler is given what arrives, in batches that it takes and leaves empty, in the domain's turn. If it is
+	// nil, the creator gives the channel a task with SetTask and calls Receive.
+	Handler func(w *Worker, b *packet.Batch)
+
+	// Unclaimed channels take copies of nothing and claim nothing on links: only HandOff fills them.
+	HandOffOnly bool
+}
+
+// InChan is a bounded queue of packets that match a demultiplexing key. Packets in it are charged
+// to its domain; what finds it full, or the domain unable to pay, is dropped and counted.
+type InChan struct {
+	domain *Domain
+	spec   InChanSpec
+	proto  demux.Protocol
+	local  demux.Address
+	id     uint32
+	quota  int
+	ring   *ring
+	worker *Worker
+	task   atomic.Pointer[Task]
+	closed atomic.Bool
+	held   atomic.Int64
+
+	packets, bytes     atomic.Uint64
+	full, poor, killed atomic.Uint64
+	handed             atomic.Uint64
+}
+
+// ChanStats are a channel's counters since it was made.
+type ChanStats struct {
+	Packets uint64 `json:"packets"` // accepted by an in-channel, sent by an out-channel
+	Bytes   uint64 `json:"bytes"`
+	Full    uint64 `json:"full"`    // dropped: the queue was full
+	Poor    uint64 `json:"poor"`    // dropped: the domain's account refused the frame
+	Invalid uint64 `json:"invalid"` // dropped by an out-channel: no destination, no room, too big
+	Handed  uint64 `json:"handed"`  // of Packets, those that another domain handed off
+	Held    int    `json:"held"`    // in the queue now
+}
+
+// NewInChan makes an in-channel. Links' claims change before it returns. An unknown protocol module or
+// link, a malformed address and a quota out of range are errs.Invalid or errs.NotFound.
+func (d *Domain) NewInChan(spec InChanSpec) (*InChan, error) {
+	if spec.Quota == 0 {
+		spec.Quota = DefaultQuota
+	}
+	if spec.Quota < 1 || spec.Quota > MaxQuota {
+		return nil, errs.New(errs.Invalid, "in-channel %s: quota %d, want 1 to %d", spec.Protocol, spec.Quota, MaxQuota)
+	}
+	if spec.Worker == -1 {
+		spec.Worker = d.home
+	}
+	if spec.Worker < 0 || spec.Worker >= len(d.node.workers) {
+		return nil, errs.New(errs.Invalid, "in-channel %s: worker %d, the node has %d", spec.Protocol, spec.Worker, len(d.node.workers))
+	}
+	c := &InChan{domain: d, spec: spec, quota: spec.Quota, ring: newRing(spec.Quota), worker: d.node.workers[spec.Worker]}
+	if !spec.HandOffOnly {
+		var err error
+		if c.proto, err = demux.ParseProtocol(spec.Protocol); err != nil {
+			return nil, err
+		}
+		if c.local, err = demux.ParseAddress(c.proto.Top(), spec.Address); err != nil {
+			return nil, err
+		}
+	}
+	if spec.Handler != nil {
+		t, err := d.NewTask(TaskSpec{Name: "in " + spec.Protocol, Worker: spec.Worker, Run: &chanHandler{c: c}})
+		if err != nil {
+			return nil, err
+		}
+		c.task.Store(t)
+	}
+	d.mu.Lock()
+	if d.State() != Active {
+		d.mu.Unlock()
+		return nil, errs.New(errs.Dead, "domain %s is %s", d.Path(), d.State())
+	}
+	d.inChans = append(d.inChans, c)
+	d.mu.Unlock()
+	if err := d.node.addChan(c); err != nil {
+		d.forgetChan(c)
+		return nil, err
+	}
+	return c, nil
+}
+
+// chanHandler is the task of a channel with a handler.
+type chanHandler struct {
+	c     *InChan
+	batch packet.Batch
+}
+
+// Run implements Runnable.
+func (h *chanHandler) Run(b Budget) Used {
+	n := h.c.Receive(&h.batch)
+	h.c.spec.Handler(b.Worker, &h.batch)
+	if h.c.ring.len() > 0 {
+		return Used{Packets: n, Next: More}
+	}
+	return Used{Packets: n}
+}
+
+// Domain returns the channel's domain.
+func (c *InChan) Domain() *Domain { return c.domain }
+
+// Protocol returns the protocol string.
+func (c *InChan) Protocol() string { return c.spec.Protocol }
+
+// SetTask names the task to wake when packets have come.
+func (c *InChan) SetTask(t *Task) {
+	c.task.Store(t)
+	if c.ring.len() > 0 {
+		t.Wake()
+	}
+}
+
+// Receive appends waiting packets to b until it is full and returns how many; the caller then owns
+// them. On the channel's worker.
+func (c *InChan) Receive(b *packet.Batch) int {
+	n := 0
+	for b.Room() > 0 {
+		p := c.ring.take()
+		if p == nil {
+			break
+		}
+		b.Append(p)
+		n++
+	}
+	c.held.Add(int64(-n))
+	return n
+}
+
+// put charges p to the channel's domain and queues it, or drops it and counts why. It takes p. On
+// the worker that w is, which need not be the channel's.
+func (c *InChan) put(w *Worker, p *packet.Packet) bool {
+	if c.closed.Load() {
+		c.killed.Add(1)
+		w.cache.Free(p)
+		return false
+	}
+	if c.held.Add(1) > int64(c.quota) {
+		c.held.Add(-1)
+		c.full.Add(1)
+		w.cache.Free(p)
+		return false
+	}
+	n := p.Len()
+	if !w.cache.Charge(p, c.domain.owner) {
+		c.held.Add(-1)
+		c.poor.Add(1)
+		w.cache.Free(p)
+		return false
+	}
+	if !c.ring.put(p) {
+		c.held.Add(-1)
+		c.full.Add(1)
+		w.cache.Free(p)
+		return false
+	}
+	c.packets.Add(1)
+	c.bytes.Add(uint64(n))
+	return true
+}
+
+func (c *InChan) wake() {
+	if t := c.task.Load(); t != nil {
+		t.Wake()
+	}
+}
+
+// HandOff queues all packets of b in c, whose domain pays for them from now on; what c has no room
+// for is dropped at the sender's cost. It takes the packets, leaves b empty and returns how many were
+// accepted. On w, the worker it is called on.
+func (c *InChan) HandOff(w *Worker, b *packet.Batch) int {
+	n := 0
+	for _, p := range b.Packets() {
+		if c.put(w, p) {
+			n++
+		}
+	}
+	b.Reset()
+	if n > 0 {
+		c.handed.Add(uint64(n))
+		c.wake()
+	}
+	return n
+}
+
+// drain frees what is queued.
+func (c *InChan) drain(cache *packet.Cache) {
+	for p := c.ring.take(); p != nil; p = c.ring.take() {
+		c.held.Add(-1)
+		cache.Free(p)
+	}
+}
+
+// Close ends the channel: links stop claiming for it, and what is queued is freed. It does not wait
+// for the latter.
+func (c *InChan) Close() {
+	c.domain.node.removeChan(c)
+	c.domain.forgetChan(c)
+	// A worker may be about to put a packet that it matched before the change.
+	for _, w := range c.domain.node.workers {
+		w.Post(func() { c.drain(w.cache) })
+	}
+}
+
+func (d *Domain) forgetChan(c *InChan) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, x := range d.inChans {
+		if x == c {
+			d.inChans = append(d.inChans[:i], d.inChans[i+1:]...)
+			return
+		}
+	}
+}
+
+// Stats reads the counters.
+func (c *InChan) Stats() ChanStats {
+	return ChanStats{
+		Packets: c.packets.Load(), Bytes: c.bytes.Load(), Full: c.full.Load(), Poor: c.poor.Load(),
+		Handed: c.handed.Load(), Held: int(max(c.held.Load(), 0)),
+	}
+}

@@ -1,0 +1,35 @@
+package nodeos
+
+import "github.com/janos-os/janos/packet"
+
+// CutChan is a cut-through channel: what arrives by its in-channel leaves by its out-channel, at the
+// domain's cost and without its code. Headers above the in-channel's protocol are forwarded as they are.
+type CutChan struct {
+	in  *InChan
+	out *OutChan
+}
+
+// NewCutChan makes both channels and joins them. The in Spec must have no handler.
+func (d *Domain) NewCutChan(in InChanSpec, out OutChanSpec) (*CutChan, error) {
+	c := &CutChan{}
+	var err error
+	if c.out, err = d.NewOutChan(out); err != nil {
+		return nil, err
+	}
+	in.Handler = func(w *Worker, b *packet.Batch) {
+		for _, p := range b.Packets() {
+			p.Anno = packet.Anno{Time: p.Anno.Time, Link: p.Anno.Link}
+		}
+		c.out.Send(w, b)
+	}
+	if c.in, err = d.NewInChan(in); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close ends the channel, as InChan.Close does.
+func (c *CutChan) Close() { c.in.Close() }
+
+// Stats returns the counters of both ends.
+func (c *CutChan) Stats() (in, out ChanStats) { return c.in.Stats(), c.out.Stats() }

@@ -1,0 +1,379 @@
+package nodeos
+
+import (
+	"fmt"
+	"slices"
+	"sort"
+	"sync/atomic"
+
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/packet"
+)
+
+// linkState is a link as its node knows it: the task that receives and the channels it feeds.
+type linkState struct {
+	node   *Node
+	link   Link
+	info   LinkInfo
+	worker *Worker
+	task   *Task
+	batch  packet.Batch
+	feeds  atomic.Pointer[feeds]
+	wake   []*InChan // touched in this run
+	counts []int
+
+	unclaimed atomic.Uint64
+	tx        *ring // frames from other workers' out-channels
+	txDrops   atomic.Uint64
+}
+
+// feeds is a decision program with the channels that its answers stand for. It is replaced whole.
+type feeds struct {
+	prog  *demux.Program
+	chans []*InChan // by rule id
+}
+
+// OpenLink opens a link with a registered driver and attaches it to its worker.
+func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
+	if spec.Name == "" || spec.Name == demux.AnyLink {
+		return nil, errs.New(errs.Invalid, "link name %q: want a name other than %q", spec.Name, demux.AnyLink)
+	}
+	if spec.Worker < 0 || spec.Worker >= len(n.workers) {
+		return nil, errs.New(errs.Invalid, "link %s: worker %d, the node has %d", spec.Name, spec.Worker, len(n.workers))
+	}
+	n.mu.Lock()
+	if n.closed || n.links[spec.Name] != nil {
+		n.mu.Unlock()
+		return nil, errs.New(errs.Exists, "link %s is open already, or the node is closed", spec.Name)
+	}
+	n.numbers++
+	number := n.numbers
+	n.mu.Unlock()
+
+	drivers.mu.Lock()
+	try := []string{spec.Driver}
+	if spec.Driver == "" {
+		try = slices.Clone(drivers.order)
+	}
+	opens := make([]OpenFunc, len(try))
+	for i, name := range try {
+		opens[i] = drivers.open[name]
+	}
+	drivers.mu.Unlock()
+
+	var refused []error
+	for i, open := range opens {
+		if open == nil {
+			return nil, errs.New(errs.NotFound, "link %s: unknown driver %q (there are %v)", spec.Name, try[i], Drivers())
+		}
+		spec.Driver = try[i]
+		l, err := open(n, number, spec)
+		if err != nil {
+			refused = append(refused, fmt.Errorf("driver %s: %w", try[i], err))
+			continue
+		}
+		if err := n.AddLink(l, spec.Worker); err != nil {
+			l.Close()
+			return nil, err
+		}
+		return l, nil
+	}
+	if len(refused) == 1 {
+		return nil, fmt.Errorf("link %s: %w", spec.Name, refused[0])
+	}
+	return nil, errs.New(errs.NotSupported, "link %s: no driver could open it: %v", spec.Name, refused)
+}
+
+// NextLinkNumber reserves a number for a link that is made by hand and added with AddLink.
+func (n *Node) NextLinkNumber() uint16 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.numbers++
+	return n.numbers
+}
+
+// AddLink attaches an open link to a worker. OpenLink does it for links that it opens.
+func (n *Node) AddLink(l Link, worker int) error {
+	s := &linkState{node: n, link: l, info: l.Info(), worker: n.workers[worker], tx: newRing(1024), counts: make([]int, 0, 64), wake: make([]*InChan, 0, 64)}
+	s.feeds.Store(&feeds{})
+	t, err := n.root.NewTask(TaskSpec{Name: "link " + s.info.Name, Worker: worker, Run: s})
+	if err != nil {
+		return err
+	}
+	s.task = t
+	n.mu.Lock()
+	if n.links[s.info.Name] != nil {
+		n.mu.Unlock()
+		s.worker.Call(t.Close)
+		return errs.New(errs.Exists, "link %s is open already", s.info.Name)
+	}
+	n.links[s.info.Name] = s
+	err = n.feed(s, n.rulesFor(s))
+	n.mu.Unlock()
+	if err == nil {
+		ok := s.worker.Call(func() {
+			if err = l.Attach(s.worker, t); err == nil {
+				s.worker.links = append(s.worker.links, s)
+			}
+		})
+		if !ok {
+			err = errs.New(errs.Dead, "node %s is closed", n.spec.Name)
+		}
+	}
+	if err != nil {
+		n.mu.Lock()
+		delete(n.links, s.info.Name)
+		n.mu.Unlock()
+		s.worker.Call(t.Close)
+		return fmt.Errorf("link %s: %w", s.info.Name, err)
+	}
+	t.Wake()
+	return nil
+}
+
+// CloseLink detaches and closes a link. Channels on it stay and receive nothing from it.
+func (n *Node) CloseLink(name string) error {
+	n.mu.Lock()
+	s := n.links[name]
+	delete(n.links, name)
+	n.mu.Unlock()
+	if s == nil {
+		return errs.New(errs.NotFound, "link %s is not open", name)
+	}
+	s.worker.Call(func() {
+		w := s.worker
+		for p := s.tx.take(); p != nil; p = s.tx.take() {
+			w.cache.Free(p)
+		}
+		s.link.Detach(w.cache)
+		for i, l := range w.links {
+			if l == s {
+				w.links = append(w.links[:i], w.links[i+1:]...)
+				break
+			}
+		}
+		s.task.Close()
+	})
+	return s.link.Close()
+}
+
+// Links returns the open links, by number.
+func (n *Node) Links() []Link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ls := make([]Link, 0, len(n.links))
+	for _, s := range n.links {
+		ls = append(ls, s.link)
+	}
+	sort.Slice(ls, func(i, j int) bool { return ls[i].Info().Number < ls[j].Info().Number })
+	return ls
+}
+
+// Link returns the open link called name.
+func (n *Node) Link(name string) (Link, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.links[name]; s != nil {
+		return s.link, nil
+	}
+	return nil, errs.New(errs.NotFound, "link %s is not open", name)
+}
+
+// LinkStats returns the counters of a link, with those that the node itself keeps.
+func (n *Node) LinkStats(name string) (LinkStats, error) {
+	n.mu.Lock()
+	s := n.links[name]
+	n.mu.Unlock()
+	if s == nil {
+		return LinkStats{}, errs.New(errs.NotFound, "link %s is not open", name)
+	}
+	st := s.link.Stats()
+	st.Unclaimed += s.unclaimed.Load()
+	st.TxDrops += s.txDrops.Load()
+	return st, nil
+}
+
+// InChans returns the node's in-channels, oldest first.
+func (n *Node) InChans() []*InChan {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.chansByAge()
+}
+
+func (n *Node) chansByAge() []*InChan {
+	cs := make([]*InChan, 0, len(n.chans))
+	for _, c := range n.chans {
+		cs = append(cs, c)
+	}
+	sort.Slice(cs, func(i, j int) bool { return cs[i].id < cs[j].id })
+	return cs
+}
+
+// rulesFor returns the channels that a link feeds, oldest first. n.mu is held.
+func (n *Node) rulesFor(s *linkState) []*InChan {
+	var cs []*InChan
+	for _, c := range n.chansByAge() {
+		if !c.spec.HandOffOnly && (c.proto.Link == s.info.Name || c.proto.Link == demux.AnyLink) {
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
+// feed gives a link its channels: first the claim, so that the host does not see what the
+// channels are about to, then the program. n.mu is held.
+func (n *Node) feed(s *linkState, cs []*InChan) error {
+	rules := make([]demux.Rule, len(cs))
+	for i, c := range cs {
+		rules[i] = demux.Rule{ID: uint32(i), Protocol: c.proto, Local: c.local, Key: c.spec.Key}
+	}
+	prog, err := demux.Compile(s.info.Base, s.info.Name, rules)
+	if err != nil {
+		return err
+	}
+	if err := s.link.Claim(rules); err != nil {
+		return fmt.Errorf("link %s: %w", s.info.Name, err)
+	}
+	s.feeds.Store(&feeds{prog: prog, chans: cs})
+	return nil
+}
+
+func (n *Node) addChan(c *InChan) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errs.New(errs.Dead, "node %s is closed", n.spec.Name)
+	}
+	if !c.spec.HandOffOnly && c.proto.Link != demux.AnyLink && n.links[c.proto.Link] == nil {
+		return errs.New(errs.NotFound, "in-channel %s: link %s is not open", c.spec.Protocol, c.proto.Link)
+	}
+	n.chanID++
+	c.id = n.chanID
+	n.chans[c.id] = c
+	if c.spec.HandOffOnly {
+		return nil
+	}
+	if err := n.refeed(c); err != nil {
+		delete(n.chans, c.id)
+		if e := n.refeed(c); e != nil {
+			return fmt.Errorf("%w (and going back failed: %v)", err, e)
+		}
+		return err
+	}
+	return nil
+}
+
+func (n *Node) removeChan(c *InChan) {
+	c.closed.Store(true)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.chans[c.id] != c {
+		return
+	}
+	delete(n.chans, c.id)
+	if !c.spec.HandOffOnly {
+		// A link that refuses the smaller claim keeps the larger one: packets of the closed channel are then
+		// dropped and counted as unclaimed, which is the safe side.
+		_ = n.refeed(c)
+	}
+}
+
+// refeed renews the feeds of the links that c stands on.
+func (n *Node) refeed(c *InChan) error {
+	names := make([]string, 0, len(n.links))
+	for name := range n.links {
+		if c.proto.Link == demux.AnyLink || c.proto.Link == name {
+			names = append(names, name)
+		}
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		s := n.links[name]
+		if err := n.feed(s, n.rulesFor(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Run implements Runnable: it receives a batch and gives each packet to its channel.
+func (s *linkState) Run(b Budget) Used {
+	w := b.Worker
+	s.sendOthers(w)
+	more := s.link.Receive(w.cache, &s.batch)
+	f := s.feeds.Load()
+	n := s.batch.Len()
+	for _, p := range s.batch.Packets() {
+		p.Anno.Link = s.info.Number
+		if p.Anno.Time == 0 {
+			p.Anno.Time = b.Now
+		}
+		if f.prog != nil {
+			if id, ok := f.prog.Match(p); ok {
+				s.deliver(w, f.chans[id], p)
+				continue
+			}
+		}
+		s.unclaimed.Add(1)
+		w.cache.Free(p)
+	}
+	s.batch.Reset()
+	for i, c := range s.wake {
+		c.wake()
+		w.Bill(c.domain, s.counts[i])
+	}
+	s.wake, s.counts = s.wake[:0], s.counts[:0]
+	if more {
+		return Used{Packets: n, Next: More}
+	}
+	return Used{Packets: n}
+}
+
+// deliver puts p into c and remembers to wake it once for the batch.
+func (s *linkState) deliver(w *Worker, c *InChan, p *packet.Packet) {
+	c.put(w, p)
+	for i := len(s.wake) - 1; i >= 0; i-- {
+		if s.wake[i] == c {
+			s.counts[i]++
+			return
+		}
+	}
+	if len(s.wake) == cap(s.wake) { // many channels in one batch: settle the oldest now
+		s.wake[0].wake()
+		w.Bill(s.wake[0].domain, s.counts[0])
+		s.wake[0], s.counts[0] = c, 1
+		return
+	}
+	s.wake, s.counts = append(s.wake, c), append(s.counts, 1)
+}
+
+// send takes the frames of b to the link, at once on its own worker and through a ring from others.
+func (s *linkState) send(w *Worker, b *packet.Batch) {
+	if w == s.worker {
+		s.link.Send(w.cache, b)
+		return
+	}
+	for _, p := range b.Packets() {
+		if !s.tx.put(p) {
+			s.txDrops.Add(1)
+			w.cache.Free(p)
+		}
+	}
+	b.Reset()
+	s.task.Wake()
+}
+
+// sendOthers sends what other workers left.
+func (s *linkState) sendOthers(w *Worker) {
+	if s.tx.len() == 0 {
+		return
+	}
+	var p *packet.Packet
+	for p = s.tx.take(); p != nil; p = s.tx.take() {
+		if s.batch.Append(p); s.batch.Room() == 0 {
+			s.link.Send(w.cache, &s.batch)
+		}
+	}
+	s.link.Send(w.cache, &s.batch)
+}
