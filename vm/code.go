@@ -1,0 +1,289 @@
+package vm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+	"sync/atomic"
+
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/sdk/abi"
+	"github.com/janos-os/janos/vm/gate"
+	"github.com/tetratelabs/wazero"
+)
+
+// CodeID is the SHA-256 of a module's bytes as they came.
+type CodeID [sha256.Size]byte
+
+// String returns the first half in hexadecimal.
+func (id CodeID) String() string { return hex.EncodeToString(id[:len(id)/2]) }
+
+// What a loaded code is charged: several times its canonical size for the tables and machine code
+// that are made of it, and something for the bookkeeping. While the gate works, its size is not known yet.
+const (
+	codeFactor = 4
+	codeFixed  = 4 << 10
+)
+
+var handlerExports = []gate.Export{{Name: abi.ExportEvaluate, Sig: gate.Sig{Results: []gate.Type{gate.I32}}}}
+
+// codeKey says when code may be shared: same bytes, same class. (The gate's version is that of the program.)
+type codeKey struct {
+	id    CodeID
+	class *Class
+}
+
+// entry is cached code.
+type entry struct {
+	key      codeKey
+	refs     int // guarded by Engine.mu
+	jobs     int // how many of them belong to the compiler's queue
+	ready    chan struct{}
+	err      error
+	mod      *gate.Module
+	manifest *abi.Manifest
+	block    uint32
+	window   uint32
+	tier     [numTiers]wazero.CompiledModule // set before best says so
+	best     atomic.Int32                    // the tier that new evaluations should use
+	runs     atomic.Uint32
+	owner    *resctl.Account // of the first loader, pays compilation
+}
+
+// Code is a loaded module. It is safe for concurrent use.
+type Code struct {
+	e       *Engine
+	entry   *entry
+	account *resctl.Account
+	charged int64
+	once    sync.Once
+}
+
+// ID returns the hash of the module's bytes.
+func (c *Code) ID() CodeID { return c.entry.key.id }
+
+// Class returns the class it was loaded in.
+func (c *Code) Class() *Class { return c.entry.key.class }
+
+// Manifest returns what the module says about itself; it must not be changed.
+func (c *Code) Manifest() *abi.Manifest { return c.entry.manifest }
+
+// Size returns the bytes of the canonical metered module.
+func (c *Code) Size() int { return len(c.entry.mod.Wasm) }
+
+// Compiled reports whether compiled code is in use.
+func (c *Code) Compiled() bool { return c.entry.best.Load() == compiled }
+
+// Load passes a module through the gate and makes it ready to run. The bytes may be
+// reused afterwards. Memory is debited from account before the work and returned by
+// Release; a code that is loaded already costs the same again, but no time. The
+// errors are of kind errs.Limit if the account refuses, of *gate.Error, or those of abi.ParseManifest.
+// Load may be called from any goroutine, and may take milliseconds.
+func (e *Engine) Load(code []byte, class *Class, account *resctl.Account) (*Code, error) {
+	if class == nil || class.e != e {
+		return nil, errs.New(errs.Invalid, "vm: load: the class belongs to another engine")
+	}
+	if n := uint32(len(code)); uint64(len(code)) > uint64(class.config.Limits.Module) {
+		return nil, errs.New(errs.Refused, "vm: load: module of %d bytes, limit %d", n, class.config.Limits.Module)
+	}
+	key := codeKey{sha256.Sum256(code), class}
+	c := &Code{e: e, account: account}
+	if err := c.charge(codeFactor*int64(len(code)) + codeFixed); err != nil {
+		return nil, err
+	}
+	e.mu.Lock()
+	if e.closed {
+		e.mu.Unlock()
+		c.refund()
+		return nil, errs.New(errs.Dead, "vm: load: the engine is closed")
+	}
+	ent := e.cache[key]
+	if ent == nil {
+		ent = &entry{key: key, ready: make(chan struct{}), owner: account}
+		e.cache[key] = ent
+		ent.refs++
+		e.mu.Unlock()
+		ent.err = e.prepare(ent, code, c)
+		close(ent.ready)
+	} else {
+		ent.refs++
+		e.mu.Unlock()
+		<-ent.ready
+	}
+	c.entry = ent
+	err := ent.err
+	if err == nil {
+		err = c.charge(codeFactor*int64(len(ent.mod.Wasm)) + codeFixed)
+	}
+	if err != nil {
+		c.Release()
+		return nil, err
+	}
+	return c, nil
+}
+
+// charge changes what the account is debited for c to n bytes.
+func (c *Code) charge(n int64) error {
+	if c.account == nil {
+		return nil
+	}
+	if n > c.charged {
+		if err := c.account.Take(resctl.Memory, n-c.charged); err != nil {
+			return err
+		}
+	} else {
+		c.account.Return(resctl.Memory, c.charged-n)
+	}
+	c.charged = n
+	return nil
+}
+
+func (c *Code) refund() {
+	if c.account != nil {
+		c.account.Return(resctl.Memory, c.charged)
+		c.charged = 0
+	}
+}
+
+// prepare does the work of a first Load.
+func (e *Engine) prepare(ent *entry, code []byte, c *Code) error {
+	class := ent.key.class
+	mod, err := gate.Check(code, &class.config)
+	if err != nil {
+		return err
+	}
+	ent.mod = mod
+	if err := ent.records(); err != nil {
+		return err
+	}
+	if err := c.charge(codeFactor*int64(len(mod.Wasm)) + codeFixed); err != nil {
+		return err
+	}
+	if err := e.compile(ent, e.first); err != nil {
+		return err
+	}
+	ent.best.Store(int32(e.first))
+	return nil
+}
+
+// records finds and checks the manifest, the block and the window in the guest's memory.
+func (ent *entry) records() error {
+	m := ent.mod
+	at := map[string]uint32{}
+	for _, name := range []string{abi.ExportManifest, abi.ExportBlock, abi.ExportWindow} {
+		v, ok := m.Constant(name)
+		if !ok {
+			return errs.New(errs.Refused, "vm: load: the module does not export %s as an immutable i32 global: use the macros of the kit", name)
+		}
+		if v%8 != 0 {
+			return errs.New(errs.Refused, "vm: load: %s is at %#x, want a multiple of 8", name, v)
+		}
+		at[name] = v
+	}
+	var raw [abi.ManifestSize]byte
+	if !m.Data(at[abi.ExportManifest], raw[:]) {
+		return errs.New(errs.Refused, "vm: load: %s at %#x is outside the initial memory", abi.ExportManifest, at[abi.ExportManifest])
+	}
+	var err error
+	if ent.manifest, err = abi.ParseManifest(raw[:]); err != nil {
+		return err
+	}
+	ent.block, ent.window = at[abi.ExportBlock], at[abi.ExportWindow]
+	memory := uint64(m.MemoryMin) << 16
+	areas := []struct {
+		name    string
+		at, len uint64
+	}{
+		{abi.ExportManifest, uint64(at[abi.ExportManifest]), abi.ManifestSize},
+		{abi.ExportBlock, uint64(ent.block), abi.BlockSize},
+		{abi.ExportWindow, uint64(ent.window), uint64(ent.manifest.WindowSize)},
+	}
+	for i, a := range areas {
+		if a.at+a.len > memory {
+			return errs.New(errs.Refused, "vm: load: %s (%#x, %d bytes) is outside the initial memory of %d bytes", a.name, a.at, a.len, memory)
+		}
+		for _, b := range areas[:i] {
+			if a.at < b.at+b.len && b.at < a.at+a.len {
+				return errs.New(errs.Refused, "vm: load: %s and %s overlap", b.name, a.name)
+			}
+		}
+	}
+	return nil
+}
+
+// compile makes ent executable in a tier and charges the time to the code's owner.
+func (e *Engine) compile(ent *entry, t int) error {
+	start := e.spec.Clock.Now()
+	cm, err := e.tiers[t].rt.CompileModule(context.Background(), ent.mod.Wasm)
+	if ent.owner != nil {
+		ent.owner.Spend(resctl.CPU, int64(e.spec.Clock.Now().Sub(start)))
+	}
+	if err != nil {
+		return errs.New(errs.Internal, "vm: the engine refuses what the gate accepted: %w", err)
+	}
+	ent.tier[t] = cm
+	if t == compiled {
+		e.compiles.Add(1)
+	}
+	return nil
+}
+
+// Release gives the code back. Instances of it must be closed before. Releasing twice is fine.
+func (c *Code) Release() {
+	c.once.Do(func() {
+		c.e.drop(c.entry, false)
+		c.refund()
+	})
+}
+
+func (e *Engine) drop(ent *entry, job bool) {
+	e.mu.Lock()
+	ent.refs--
+	if job {
+		ent.jobs--
+	}
+	last := ent.refs == 0
+	if last {
+		delete(e.cache, ent.key)
+	}
+	e.mu.Unlock()
+	if last {
+		for _, cm := range ent.tier {
+			if cm != nil {
+				cm.Close(context.Background())
+			}
+		}
+	}
+}
+
+// count notes an evaluation and has hot code compiled. It is called by instances, which hold the code.
+func (e *Engine) count(ent *entry) {
+	if e.jobs == nil || ent.runs.Add(1) != e.spec.HotAfter {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return
+	}
+	select {
+	case e.jobs <- ent:
+		ent.refs++
+		ent.jobs++
+	default:
+		ent.runs.Store(0) // the queue is full: it has to become hot once more
+	}
+}
+
+// compileHot is the engine's goroutine.
+func (e *Engine) compileHot() {
+	defer close(e.done)
+	for ent := range e.jobs {
+		if err := e.compile(ent, compiled); err == nil {
+			ent.best.Store(compiled)
+		}
+		e.drop(ent, true)
+	}
+}

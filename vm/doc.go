@@ -1,0 +1,33 @@
+// Package vm runs code that came from the network: WebAssembly in isolates, metered and contained.
+//
+// Who calls it: execution environments (ee/ants and others) and, later, graph elements. The package knows
+// no packets and no networks; addresses in the ABI are numbers to it, and what a guest may call is
+// given by the caller.
+//
+// The objects and their lives:
+//
+//   - An [Engine] is one per node: the interpreter, the compiler, and the cache of code. [NewEngine], [Engine.Close].
+//   - A [Class] is a kind of guest code: limits, and the host functions it may import. [Engine.NewClass];
+//     it lives as long as its engine.
+//   - A [Code] is a module that came through the gate (package vm/gate), shared by all who loaded the
+//     same bytes in the same class. [Engine.Load], [Code.Release].
+//   - An [Isolate] is a place where guests of one principal run: an account, a memory limit, a kill
+//     switch. [Engine.NewIsolate], [Isolate.Close].
+//   - An [Instance] is a Code with memory in an isolate. [Isolate.Instantiate], [Instance.Close], or with its isolate.
+//
+// The way of an evaluation ([Instance.Evaluate]): the budget is taken from the caller's meter; the block and
+// the window (package sdk/abi) are filled in the guest's memory; the guest runs; what it
+// asks for is checked and returned; what it did not use goes back to the meter. Nothing is allocated unless it faults. A
+// fault is a [*Fault]: it says why and where, leaves no outputs, and the next evaluation begins
+// in fresh memory.
+//
+// Both engines run the same metered module, so results, fuel and faults are the same on both. In
+// [ModeAuto] code starts in the interpreter and moves to the compiler, between two
+// evaluations, with memory and globals, once one background goroutine has compiled it.
+//
+// Traps to know. One goroutine may be inside an isolate at a time; only [Isolate.Kill] may be called from others.
+// A guest in compiled code cannot be pre-empted, and a garbage collection waits for it: budgets are the
+// bound, so keep them small. Slices in a [Call] after an evaluation are views
+// of guest memory and end with the next one. [Engine.Load] may take a third of a second for hostile
+// modules when it compiles, some milliseconds otherwise: call it off the packet path.
+package vm

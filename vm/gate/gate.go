@@ -1,0 +1,161 @@
+package gate
+
+import (
+	"fmt"
+	"sort"
+
+	"github.com/janos-os/janos/errs"
+)
+
+// Config says what a class of code may be.
+type Config struct {
+	Limits  Limits
+	Imports []Import // what may be imported, with exact types
+	Exports []Export // functions that must be exported; other exports are dropped
+	// AllExports keeps every exported function, besides those in Exports.
+	AllExports bool
+}
+
+func (c *Config) wants(name string) bool {
+	for _, e := range c.Exports {
+		if e.Name == name {
+			return true
+		}
+	}
+	return c.AllExports
+}
+
+// Module is what came through the gate. It is immutable.
+type Module struct {
+	Wasm      []byte // the canonical metered module
+	MemoryMin uint32 // pages of 64 KiB; 0 with a MemoryMax of 0: no memory
+	MemoryMax uint32
+	Stack     uint32 // slots of 8 bytes that its calls may take
+	Recursive bool   // some calls are counted at run time
+	// SegmentState tells that the module changes its table or drops segments while it runs, which is
+	// state that cannot be carried from one instance to another.
+	SegmentState bool
+	// Mutable are the indices of the guest's mutable globals, see GlobalName.
+	Mutable []int
+
+	constants map[string]int32 // exported immutable i32 globals
+	data      []segment
+	first     int // function index of the first body
+	bodies    []int
+	ends      int
+}
+
+// Check decides about a module. It needs time and memory in proportion to len(code), which must
+// not change meanwhile; the Module keeps no reference to it. The error is an *Error.
+func Check(code []byte, cfg *Config) (*Module, error) {
+	d := &decoded{cfg: cfg}
+	if err := d.decode(code); err != nil {
+		return nil, err
+	}
+	v := validator{seen: map[uint64]bool{}}
+	for i := range d.funcs {
+		f := &d.funcs[i]
+		if err := v.run(d, f); err != nil {
+			return nil, err
+		}
+		f.frame = frameSlots(len(d.types[f.typ].Params), int(f.nlocal), f.operands, f.size)
+	}
+	if err := d.stacks(); err != nil {
+		return nil, err
+	}
+	if err := d.required(len(code)); err != nil {
+		return nil, err
+	}
+	m := &Module{Wasm: d.rewrite(), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
+	for i := range d.funcs {
+		m.Recursive = m.Recursive || d.funcs[i].counted
+		m.bodies = append(m.bodies, d.funcs[i].start)
+		m.ends = d.funcs[i].start + d.funcs[i].size
+	}
+	if m.Recursive {
+		m.Stack += cfg.Limits.Stack
+	}
+	if d.memory != nil {
+		m.MemoryMin, m.MemoryMax = d.memory[0], d.memory[1]
+	}
+	for i, g := range d.globals {
+		if g.mutable {
+			m.Mutable = append(m.Mutable, i)
+		}
+	}
+	for _, e := range d.exports {
+		if e.kind == 3 && !d.globals[e.index].mutable && d.globals[e.index].t == I32 {
+			m.constants[e.name] = int32(d.globals[e.index].init)
+		}
+	}
+	for _, s := range d.data {
+		if !s.passive {
+			m.data = append(m.data, segment{offset: s.offset, data: append([]byte(nil), s.data...)})
+		}
+	}
+	return m, nil
+}
+
+// required checks the exports that the class of code must have.
+func (d *decoded) required(end int) *Error {
+next:
+	for _, want := range d.cfg.Exports {
+		for _, e := range d.exports {
+			if e.name != want.Name {
+				continue
+			}
+			if sig, ok := d.funcSig(e.index); e.kind == 0 && ok && sig.Equal(want.Sig) {
+				continue next
+			}
+			return &Error{Kind: errs.Refused, Offset: end, Where: "exports", Remedy: "use the macros of the kit",
+				Msg: fmt.Sprintf("%q must be a function of type %v", want.Name, want.Sig)}
+		}
+		return &Error{Kind: errs.Refused, Offset: end, Where: "exports", Remedy: "use the macros of the kit",
+			Msg: fmt.Sprintf("the function %q is missing", want.Name)}
+	}
+	return nil
+}
+
+// Constant returns the value of an exported immutable i32 global.
+func (m *Module) Constant(name string) (uint32, bool) {
+	v, ok := m.constants[name]
+	return uint32(v), ok
+}
+
+// Data copies what the memory holds at addr before anything runs to dst. It reports whether that
+// lies inside the memory's initial size.
+func (m *Module) Data(addr uint32, dst []byte) bool {
+	if uint64(addr)+uint64(len(dst)) > uint64(m.MemoryMin)<<16 {
+		return false
+	}
+	clear(dst)
+	from, to := int64(addr), int64(addr)+int64(len(dst))
+	for _, s := range m.data {
+		a, b := max(from, int64(s.offset)), min(to, int64(s.offset)+int64(len(s.data)))
+		if a < b {
+			copy(dst[a-from:b-from], s.data[a-int64(s.offset):])
+		}
+	}
+	return true
+}
+
+// Place explains the argument of the out import: whether fuel or call stack ran out, and the offset in the
+// original module where.
+func Place(arg uint32) (stack bool, offset int) { return arg&1 == outOfStack, int(arg >> 1) }
+
+// FuncAt returns the function whose body holds offset.
+func (m *Module) FuncAt(offset int) (index int, ok bool) {
+	i := sort.SearchInts(m.bodies, offset+1) - 1
+	if i < 0 || offset >= m.ends {
+		return 0, false
+	}
+	return i + m.first, true
+}
+
+// FuncIndex translates a function index of the metered module to the original's.
+func (m *Module) FuncIndex(metered int) int {
+	if metered > m.first {
+		return metered - 1
+	}
+	return metered
+}

@@ -1,0 +1,430 @@
+package gate
+
+import "strconv"
+
+// Why a metered module calls its out import; see Place.
+const (
+	outOfFuel  = 0
+	outOfStack = 1
+)
+
+// Names of what the rewritten module imports and exports beyond the guest's own. The guest's exports are
+// dropped unless they were asked for, so the names cannot clash.
+const (
+	OutModule    = "\x00meter"
+	OutName      = "out"
+	ExportFuel   = "\x00fuel"
+	ExportMemory = "memory"
+	globalPrefix = "\x00g"
+)
+
+const (
+	opI32Add  = 0x6a
+	opI32Sub  = 0x6b
+	opI32LtS  = 0x48
+	opI64LtS  = 0x53
+	opI64Sub  = 0x7d
+	opI64ShrU = 0x88
+	opI64Shl  = 0x86
+	opExtendU = 0xad
+)
+
+// rewriter writes the metered module. Indices: imports keep theirs, the out import comes
+// behind them, defined functions move up by one. The fuel global follows the guest's
+// globals, the call stack global follows it.
+type rewriter struct {
+	d        *decoded
+	out      writer
+	sec      writer
+	body     writer
+	fuel     uint32 // index of the fuel global
+	slots    uint32 // index of the call stack global
+	counted  bool   // there is a call stack global
+	outType  uint32
+	multi    map[uint32]uint32 // type of a function with several results -> type of a block with these
+	extra    []Sig             // appended types
+	scratch  uint32            // of the current function: an i64 local, an i32 local behind it
+	in       instr
+	nested   uint32
+	regionAt int
+}
+
+func (d *decoded) rewrite() []byte {
+	w := &rewriter{d: d, fuel: uint32(len(d.globals)), multi: map[uint32]uint32{}}
+	w.slots = w.fuel + 1
+	w.outType = w.addType(Sig{Params: []Type{I32}})
+	for i := range d.funcs {
+		f := &d.funcs[i]
+		w.counted = w.counted || f.counted
+		if r := d.types[f.typ].Results; f.counted && len(r) > 1 {
+			if _, ok := w.multi[f.typ]; !ok {
+				w.multi[f.typ] = w.addType(Sig{Results: r})
+			}
+		}
+	}
+	w.module()
+	return w.out.b
+}
+
+func (w *rewriter) addType(s Sig) uint32 {
+	w.extra = append(w.extra, s)
+	return uint32(len(w.d.types) + len(w.extra) - 1)
+}
+
+func (w *rewriter) funcIndex(i uint32) uint32 {
+	if int(i) < len(w.d.imports) {
+		return i
+	}
+	return i + 1
+}
+
+func (w *rewriter) module() {
+	d, out := w.d, &w.out
+	out.b = append(out.b, "\x00asm\x01\x00\x00\x00"...)
+	out.section(secType, &w.sec, func(s *writer) {
+		s.u32(uint32(len(d.types) + len(w.extra)))
+		for _, list := range [][]Sig{d.types, w.extra} {
+			for _, t := range list {
+				s.byte(0x60)
+				s.types(t.Params)
+				s.types(t.Results)
+			}
+		}
+	})
+	out.section(secImport, &w.sec, func(s *writer) {
+		s.u32(uint32(len(d.imports)) + 1)
+		for i, n := range d.imports {
+			s.name(d.cfg.Imports[n].Module)
+			s.name(d.cfg.Imports[n].Name)
+			s.byte(0)
+			s.u32(d.impType[i])
+		}
+		s.name(OutModule)
+		s.name(OutName)
+		s.byte(0)
+		s.u32(w.outType)
+	})
+	if len(d.funcs) > 0 {
+		out.section(secFunction, &w.sec, func(s *writer) {
+			s.u32(uint32(len(d.funcs)))
+			for i := range d.funcs {
+				s.u32(d.funcs[i].typ)
+			}
+		})
+	}
+	if d.table != nil {
+		out.section(secTable, &w.sec, func(s *writer) { s.b = append(s.b, 1, 0x70); s.limits(d.table) })
+	}
+	if d.memory != nil {
+		out.section(secMemory, &w.sec, func(s *writer) { s.byte(1); s.limits(d.memory) })
+	}
+	out.section(secGlobal, &w.sec, w.globals)
+	out.section(secExport, &w.sec, w.exports)
+	if d.start >= 0 {
+		out.section(secStart, &w.sec, func(s *writer) { s.u32(w.funcIndex(uint32(d.start))) })
+	}
+	if len(d.elems) > 0 {
+		out.section(secElement, &w.sec, w.elements)
+	}
+	if d.hasDC {
+		out.section(secDataCount, &w.sec, func(s *writer) { s.u32(d.dcount) })
+	}
+	if len(d.funcs) > 0 {
+		out.section(secCode, &w.sec, func(s *writer) {
+			s.u32(uint32(len(d.funcs)))
+			for i := range d.funcs {
+				w.function(&d.funcs[i])
+				s.bytes(w.body.b)
+			}
+		})
+	}
+	if len(d.data) > 0 {
+		out.section(secData, &w.sec, func(s *writer) {
+			s.u32(uint32(len(d.data)))
+			for i := range d.data {
+				s.segment(&d.data[i])
+				s.bytes(d.data[i].data)
+			}
+		})
+	}
+}
+
+func (w *writer) limits(l *[2]uint32) {
+	w.byte(1)
+	w.u32(l[0])
+	w.u32(l[1])
+}
+
+// segment writes what data and element segments have in common.
+func (w *writer) segment(s *segment) {
+	if s.passive {
+		w.byte(1)
+		return
+	}
+	w.byte(0)
+	w.constant(I32, int64(int32(s.offset)))
+	w.byte(opEnd)
+}
+
+func (w *rewriter) globals(s *writer) {
+	n := len(w.d.globals) + 1
+	if w.counted {
+		n++
+	}
+	s.u32(uint32(n))
+	one := func(t Type, mutable byte, v int64) {
+		s.byte(byte(t))
+		s.byte(mutable)
+		s.constant(t, v)
+		s.byte(opEnd)
+	}
+	for _, g := range w.d.globals {
+		m := byte(0)
+		if g.mutable {
+			m = 1
+		}
+		one(g.t, m, g.init)
+	}
+	one(I64, 1, 0)
+	if w.counted {
+		one(I32, 1, int64(w.d.cfg.Limits.Stack))
+	}
+}
+
+// exports keeps the functions that were asked for and adds what the host needs: memory, fuel,
+// and the guest's mutable globals, so that an instance can move to another engine.
+func (w *rewriter) exports(s *writer) {
+	type ex struct {
+		name  string
+		kind  byte
+		index uint32
+	}
+	list := []ex{{ExportFuel, 3, w.fuel}}
+	if w.d.memory != nil {
+		list = append(list, ex{ExportMemory, 2, 0})
+	}
+	for _, e := range w.d.exports {
+		if e.kind == 0 && w.d.cfg.wants(e.name) {
+			list = append(list, ex{e.name, 0, w.funcIndex(e.index)})
+		}
+	}
+	for i, g := range w.d.globals {
+		if g.mutable {
+			list = append(list, ex{GlobalName(i), 3, uint32(i)})
+		}
+	}
+	s.u32(uint32(len(list)))
+	for _, e := range list {
+		s.name(e.name)
+		s.byte(e.kind)
+		s.u32(e.index)
+	}
+}
+
+// GlobalName returns the name under which the metered module exports the guest's mutable global i.
+func GlobalName(i int) string { return globalPrefix + strconv.Itoa(i) }
+
+func (w *rewriter) elements(s *writer) {
+	s.u32(uint32(len(w.d.elems)))
+	for i := range w.d.elems {
+		e := &w.d.elems[i]
+		s.segment(e)
+		if e.passive {
+			s.byte(0)
+		}
+		s.u32(uint32(len(e.funcs)))
+		for _, f := range e.funcs {
+			s.u32(w.funcIndex(f))
+		}
+	}
+}
+
+// function writes a body to w.body. A counted function becomes
+//
+//	charge fuel; charge slots; block BODY end; give slots back
+//
+// with every return in BODY turned into a branch out of the block.
+func (w *rewriter) function(f *function) {
+	b := &w.body
+	b.b = b.b[:0]
+	w.scratch = uint32(len(w.d.types[f.typ].Params)) + f.nlocal
+	groups := uint32(1)
+	if f.dynamic || f.counted {
+		groups++
+	}
+	for _, g := range f.locals {
+		if g.n > 0 {
+			groups++
+		}
+	}
+	b.u32(groups)
+	for _, g := range f.locals {
+		if g.n > 0 {
+			b.u32(g.n)
+			b.byte(byte(g.t))
+		}
+	}
+	b.u32(1)
+	b.byte(byte(I64))
+	if f.dynamic || f.counted {
+		b.u32(1)
+		b.byte(byte(I32))
+	}
+	w.charge(f.regions[0], f.start)
+	w.regionAt = 1
+	if f.counted {
+		w.enter(f)
+	}
+	w.nested = 0
+	r := f.code
+	for r.more() {
+		r.next(&w.in)
+		w.instruction(f, &w.in)
+	}
+	if f.counted {
+		b.opIndex(opGlobalGet, w.slots)
+		b.constant(I32, int64(f.weight))
+		b.op(opI32Add)
+		b.opIndex(opGlobalSet, w.slots)
+		b.op(opEnd)
+	}
+}
+
+// charge takes cost units of fuel and leaves if there are not as many.
+func (w *rewriter) charge(cost uint64, at int) {
+	b := &w.body
+	b.opIndex(opGlobalGet, w.fuel)
+	b.constant(I64, int64(cost))
+	b.op(opI64Sub)
+	w.settle(at)
+}
+
+// settle stores the fuel on the operand stack and leaves if it is negative.
+func (w *rewriter) settle(at int) {
+	b := &w.body
+	b.opIndex(opLocalTee, w.scratch)
+	b.opIndex(opGlobalSet, w.fuel)
+	b.opIndex(opLocalGet, w.scratch)
+	b.constant(I64, 0)
+	b.op(opI64LtS)
+	w.leave(outOfFuel, at)
+}
+
+// leave calls the out import, which does not return, if the operand on the stack is not 0.
+func (w *rewriter) leave(why, at int) {
+	b := &w.body
+	b.op(opIf)
+	b.byte(0x40)
+	b.constant(I32, int64(at)<<1|int64(why))
+	b.opIndex(opCall, uint32(len(w.d.imports)))
+	b.op(opUnreachable)
+	b.op(opEnd)
+}
+
+func (w *rewriter) enter(f *function) {
+	b := &w.body
+	b.opIndex(opGlobalGet, w.slots)
+	b.constant(I32, int64(f.weight))
+	b.op(opI32Sub)
+	b.opIndex(opLocalTee, w.scratch+1)
+	b.opIndex(opGlobalSet, w.slots)
+	b.opIndex(opLocalGet, w.scratch+1)
+	b.constant(I32, 0)
+	b.op(opI32LtS)
+	w.leave(outOfStack, f.start)
+	b.op(opBlock)
+	switch r := w.d.types[f.typ].Results; len(r) {
+	case 0:
+		b.byte(0x40)
+	case 1:
+		b.byte(byte(r[0]))
+	default:
+		b.signed(int64(w.multi[f.typ]))
+	}
+}
+
+// chargeLength charges for the length on top of the operand stack and leaves it there.
+func (w *rewriter) chargeLength(shift int, up bool, at int) {
+	b := &w.body
+	b.opIndex(opLocalSet, w.scratch+1)
+	b.opIndex(opGlobalGet, w.fuel)
+	b.opIndex(opLocalGet, w.scratch+1)
+	b.op(opExtendU)
+	if shift > 0 {
+		b.constant(I64, int64(shift))
+		if up {
+			b.op(opI64Shl)
+		} else {
+			b.op(opI64ShrU)
+		}
+	}
+	b.op(opI64Sub)
+	w.settle(at)
+	b.opIndex(opLocalGet, w.scratch+1)
+}
+
+func (w *rewriter) instruction(f *function, in *instr) {
+	b := &w.body
+	switch in.op {
+	case opNop:
+		return
+	case opI32Const:
+		b.constant(I32, in.c)
+		return
+	case opI64Const:
+		b.constant(I64, in.c)
+		return
+	case opF32Const:
+		b.constant(F32, in.c)
+		return
+	case opF64Const:
+		b.constant(F64, in.c)
+		return
+	case opReturn:
+		if f.counted {
+			b.opIndex(opBr, w.nested)
+			return
+		}
+	case opMemoryCopy, opMemoryFill, opMemoryInit:
+		w.chargeLength(bulkShift, false, in.at)
+	case opTableCopy, opTableInit:
+		w.chargeLength(tableShift, false, in.at)
+	case opMemoryGrow:
+		w.chargeLength(growShift, true, in.at)
+	}
+	b.op(in.op)
+	switch ops[in.op].imm {
+	case immBlock:
+		b.signed(in.c)
+		w.nested++
+	case immIndex:
+		if in.op == opCall {
+			in.a = w.funcIndex(in.a)
+		}
+		b.u32(in.a)
+	case immTable:
+		b.u32(uint32(len(in.targets)))
+		for _, t := range in.targets {
+			b.u32(t)
+		}
+		b.u32(in.a)
+	case immCallI, immSegTab, immTabs, immMem:
+		b.u32(in.a)
+		b.u32(in.b)
+	case immZero:
+		b.byte(0)
+	case immZeros:
+		b.byte(0)
+		b.byte(0)
+	case immSegMem:
+		b.u32(in.a)
+		b.byte(0)
+	}
+	switch in.op {
+	case opLoop:
+		w.charge(f.regions[w.regionAt], in.at)
+		w.regionAt++
+	case opEnd:
+		w.nested--
+	}
+}

@@ -1,0 +1,171 @@
+package vm
+
+import (
+	"context"
+
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/vm/gate"
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+)
+
+// HostFunc is a function that guests may import. Its parameters and result are i32.
+//
+// Call runs on the goroutine of the evaluation, inside it. stack holds the arguments, each truncated to 32
+// bits, and takes the result in its first place, which is truncated too. It must check every
+// argument (see Instance.Memory), must not block, must not keep stack or views of memory, must not call the
+// instance or its isolate other than by the methods that say so, and reports errors as numbers of its ABI.
+// It always completes: a kill takes effect when it returns.
+type HostFunc struct {
+	Module, Name string
+	Params       int
+	Result       bool
+	Fuel         uint32 // price, charged before the call
+	Call         func(in *Instance, stack []uint64)
+
+	params []api.ValueType
+	fn     api.GoModuleFunc
+}
+
+// ClassSpec says what guests of a class may be.
+type ClassSpec struct {
+	Name    string
+	Limits  gate.Limits // zero: gate.HandlerLimits()
+	Imports []HostFunc
+}
+
+// Class is a kind of guest code. It is immutable and safe for concurrent use.
+type Class struct {
+	e       *Engine
+	name    string
+	config  gate.Config
+	modules [numTiers]map[string]api.Module
+}
+
+// Name returns the name.
+func (c *Class) Name() string { return c.name }
+
+// NewClass makes a class of handlers: guests that export evaluate and the records of the ABI.
+func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
+	c := &Class{e: e, name: spec.Name, config: gate.Config{Limits: spec.Limits, Exports: handlerExports}}
+	if spec.Limits == (gate.Limits{}) {
+		c.config.Limits = gate.HandlerLimits()
+	}
+	if s := c.config.Limits.Stack; s == 0 || s > gate.HandlerLimits().Stack {
+		return nil, errs.New(errs.Invalid, "vm: class %s: %d slots of stack, want 1 to %d, which the interpreter can nest", spec.Name, s, gate.HandlerLimits().Stack)
+	}
+	if c.config.Limits.Start {
+		return nil, errs.New(errs.Invalid, "vm: class %s: handlers have no start function", spec.Name)
+	}
+	byModule := map[string][]HostFunc{}
+	seen := map[[2]string]bool{}
+	for _, f := range spec.Imports {
+		if f.Call == nil || f.Module == "" || f.Module == gate.OutModule || f.Params < 0 || f.Params > 16 || seen[[2]string{f.Module, f.Name}] {
+			return nil, errs.New(errs.Invalid, "vm: class %s: host function %q.%q is declared twice or incompletely", spec.Name, f.Module, f.Name)
+		}
+		seen[[2]string{f.Module, f.Name}] = true
+		imp := gate.Import{Module: f.Module, Name: f.Name, Fuel: f.Fuel}
+		for range f.Params {
+			f.params = append(f.params, api.ValueTypeI32)
+			imp.Sig.Params = append(imp.Sig.Params, gate.I32)
+		}
+		if f.Result {
+			imp.Sig.Results = []gate.Type{gate.I32}
+		}
+		f.fn = shim(f)
+		c.config.Imports = append(c.config.Imports, imp)
+		byModule[f.Module] = append(byModule[f.Module], f)
+	}
+	for i, t := range e.tiers {
+		if t == nil {
+			continue
+		}
+		c.modules[i] = map[string]api.Module{gate.OutModule: t.meter}
+		for name, fns := range byModule {
+			m, err := t.host(fns)
+			if err != nil {
+				return nil, errs.New(errs.Internal, "vm: class %s: %w", spec.Name, err)
+			}
+			c.modules[i][name] = m
+		}
+	}
+	return c, nil
+}
+
+// host makes an anonymous module of host functions. It lives as long as the runtime.
+func (t *tier) host(fns []HostFunc) (api.Module, error) {
+	ctx := context.Background()
+	b := t.rt.NewHostModuleBuilder("host") // the instance stays anonymous
+	for _, f := range fns {
+		var results []api.ValueType
+		if f.Result {
+			results = []api.ValueType{api.ValueTypeI32}
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(f.fn, f.params, results).Export(f.Name)
+	}
+	m, err := b.Compile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.rt.InstantiateModule(ctx, m, wazero.NewModuleConfig().WithName(""))
+}
+
+// callContext is how a host function finds its instance: it is the context of every call into the guest. It is never cancelled.
+type callContext struct {
+	context.Context
+	in *Instance
+}
+
+// Value implements context.Context; there are none.
+func (c *callContext) Value(any) any { return nil }
+
+// shim is the border between guest and kernel, the red line: arguments are cut to their width, the
+// call completes whatever happens, and a kill that came meanwhile takes effect afterwards.
+func shim(f HostFunc) api.GoModuleFunc {
+	return func(ctx context.Context, _ api.Module, stack []uint64) {
+		in := ctx.(*callContext).in
+		for i := range f.Params {
+			stack[i] = uint64(uint32(stack[i]))
+		}
+		f.Call(in, stack)
+		if f.Result {
+			stack[0] = uint64(uint32(stack[0]))
+		}
+		if in.iso.killed.Load() != nil {
+			in.exit.why = exitKilled
+			panic(&in.exit)
+		}
+	}
+}
+
+const meterOut = gate.OutName
+
+// leave is called by metered code that is out of fuel or stack. It does not return.
+func leave(ctx context.Context, _ api.Module, stack []uint64) {
+	in := ctx.(*callContext).in
+	outOfStack, at := gate.Place(uint32(stack[0]))
+	in.exit.why, in.exit.offset = exitFuel, at
+	if outOfStack {
+		in.exit.why = exitStack
+	}
+	panic(&in.exit)
+}
+
+// exit is the value with which host functions leave a guest. Every instance has one, so
+// that leaving needs no memory of ours.
+type exit struct {
+	why    exitReason
+	offset int
+}
+
+type exitReason uint8
+
+const (
+	exitNone exitReason = iota
+	exitFuel
+	exitStack
+	exitKilled
+)
+
+// Error implements error.
+func (e *exit) Error() string { return "left by the host" }

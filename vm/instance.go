@@ -1,0 +1,332 @@
+package vm
+
+import (
+	"context"
+	"slices"
+
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/sdk/abi"
+	"github.com/janos-os/janos/vm/gate"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+)
+
+type linearMemory = experimental.LinearMemory
+
+// DefaultBudget is the fuel of an evaluation whose Call does not say.
+const DefaultBudget = 100_000
+
+// instanceOverhead is what an instance costs besides its memory and its call stack: the
+// engine's tables and objects, and its first call stack.
+const instanceOverhead = 24 << 10
+
+// Instance is a code with memory in an isolate. It is used by the isolate's goroutine only.
+type Instance struct {
+	iso  *Isolate
+	code *Code
+	Data any // for the caller's host functions
+
+	// Of the present life, which ends with a fault:
+	tier    int
+	mod     api.Module // nil: a new life has to begin
+	fn      api.Function
+	fuel    api.MutableGlobal
+	mem     linear
+	charged int64 // memory, bytes
+	refused bool  // a growth was refused during this evaluation
+
+	ctx     callContext
+	exit    exit
+	stack   [1]uint64
+	running bool
+	closed  bool
+	lives   uint64
+}
+
+// Call is what goes into an evaluation and what comes out. It is made to be reused.
+type Call struct {
+	In     abi.In // Captured, Fuel and StateFound are set by Evaluate
+	Window []byte // class-specific bytes of the capsule, copied in; at most In.Length, what does not fit the guest's window stays outside
+	State  []byte // stored value under the declared key, nil for none; copied in
+	Budget uint64 // most fuel; 0: DefaultBudget
+
+	// Results, valid until the next evaluation in the same instance. After an error only Used is.
+	Used    uint64  // fuel
+	Out     abi.Out // checked
+	Payload []byte  // the visible part of what is to be sent: a view of the window. If Out.Length is longer, the rest is the capsule's own tail
+	Put     []byte  // value to store if Out.StateAct is abi.StateWrite: a view
+}
+
+// Instantiate makes an instance of code, debiting its memory before. Several instances, of
+// several codes, may be in one isolate. The instance keeps the code: release it after closing.
+func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
+	if i.closed || i.killed.Load() != nil {
+		return nil, errs.New(errs.Dead, "vm: isolate %s is closed or killed", i.spec.Name)
+	}
+	if code.e != i.e {
+		return nil, errs.New(errs.Invalid, "vm: isolate %s: the code belongs to another engine", i.spec.Name)
+	}
+	in := &Instance{iso: i, code: code}
+	in.ctx = callContext{Context: context.Background(), in: in}
+	if err := in.begin(int(code.entry.best.Load())); err != nil {
+		return nil, err
+	}
+	i.instances = append(i.instances, in)
+	return in, nil
+}
+
+// Isolate returns the isolate that in is in.
+func (in *Instance) Isolate() *Isolate { return in.iso }
+
+// Code returns the code that in runs.
+func (in *Instance) Code() *Code { return in.code }
+
+// Lives returns how often in began in fresh memory.
+func (in *Instance) Lives() uint64 { return in.lives }
+
+// Memory returns a view of n bytes of guest memory at addr, or false if they do not exist. It is
+// meant for host functions; the view ends when they return.
+func (in *Instance) Memory(addr, n uint32) ([]byte, bool) {
+	if uint64(addr)+uint64(n) > uint64(in.mem.n) {
+		return nil, false
+	}
+	return in.mem.buf[addr : uint64(addr)+uint64(n) : uint64(addr)+uint64(n)], true
+}
+
+// begin starts a life in a tier.
+func (in *Instance) begin(t int) error {
+	iso, ent := in.iso, in.code.entry
+	fixed := instanceOverhead + 2*8*int64(ent.mod.Stack)
+	if err := iso.take(fixed); err != nil {
+		return err
+	}
+	in.charged = fixed
+	in.tier, in.refused = t, false
+	in.mem = linear{in: in, buf: iso.e.spec.Arena.Reserve(int(ent.mod.MemoryMax) << 16)}
+	if in.mem.buf == nil {
+		in.end()
+		return errs.New(errs.NoMemory, "vm: isolate %s: no linear memory of %d pages", iso.spec.Name, ent.mod.MemoryMax)
+	}
+	// Taken here, because wazero cannot be told that the first allocation failed.
+	if in.mem.Reallocate(uint64(ent.mod.MemoryMin)<<16) == nil {
+		in.end()
+		return errs.New(errs.Limit, "vm: isolate %s: %d bytes for an instance of %s are not allowed", iso.spec.Name, int64(ent.mod.MemoryMin)<<16, ent.manifest.Name)
+	}
+	modules := ent.key.class.modules[t]
+	ctx := experimental.WithMemoryAllocator(context.Background(), &in.mem)
+	ctx = experimental.WithImportResolver(ctx, func(name string) api.Module { return modules[name] })
+	mod, err := iso.e.tiers[t].rt.InstantiateModule(ctx, ent.tier[t], iso.e.config)
+	if err != nil {
+		in.end()
+		return errs.New(errs.Internal, "vm: isolate %s: instantiate: %w", iso.spec.Name, err)
+	}
+	in.mod = mod
+	in.fn = mod.ExportedFunction(abi.ExportEvaluate)
+	in.fuel = mod.ExportedGlobal(gate.ExportFuel).(api.MutableGlobal)
+	in.lives++
+	return nil
+}
+
+// end ends a life and gives everything back.
+func (in *Instance) end() {
+	if in.mod != nil {
+		in.mod.Close(context.Background())
+		in.mod, in.fn, in.fuel = nil, nil, nil
+	}
+	if in.mem.buf != nil {
+		in.iso.e.spec.Arena.Release(in.mem.buf, in.mem.n)
+		in.mem = linear{}
+	}
+	in.iso.giveBack(in.charged)
+	in.charged = 0
+}
+
+// move continues in another tier, with the same memory and globals. For the guest
+// nothing happens.
+func (in *Instance) move(t int) error {
+	ent := in.code.entry
+	if ent.mod.SegmentState {
+		return nil // it has state that cannot be read: it stays until its life ends
+	}
+	old := *in
+	in.mod, in.mem, in.charged = nil, linear{}, 0
+	if err := in.begin(t); err != nil {
+		// There is not enough memory for two: stay.
+		in.tier, in.mod, in.fn, in.fuel, in.mem, in.charged, in.refused = old.tier, old.mod, old.fn, old.fuel, old.mem, old.charged, false
+		return nil
+	}
+	in.lives--
+	if more := uint32(old.mem.n-in.mem.n) >> 16; more > 0 {
+		if _, ok := in.mod.Memory().Grow(more); !ok {
+			in.end()
+			in.tier, in.mod, in.fn, in.fuel, in.mem, in.charged, in.refused = old.tier, old.mod, old.fn, old.fuel, old.mem, old.charged, false
+			return nil
+		}
+	}
+	copy(in.mem.buf[:in.mem.n], old.mem.buf[:old.mem.n])
+	for _, g := range ent.mod.Mutable {
+		name := gate.GlobalName(g)
+		in.mod.ExportedGlobal(name).(api.MutableGlobal).Set(old.mod.ExportedGlobal(name).Get())
+	}
+	old.end()
+	return nil
+}
+
+// Evaluate runs the guest once. It takes the budget from meter, which may be nil, before, and returns what was
+// not used; it reads c's first fields and sets the others. It does not block and does not allocate unless it fails. Errors:
+// a *Fault; errs.Limit if the meter or the memory limit refuses; errs.Invalid for a Call that is wrong. A window
+// shorter than the manifest asks for gives abi.Error without running the guest.
+func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) {
+	c.Used = 0
+	ent := in.code.entry
+	switch {
+	case in.closed || in.running:
+		return abi.Error, errs.New(errs.Dead, "vm: isolate %s: the instance is closed or running", in.iso.spec.Name)
+	case uint64(len(c.Window)) > uint64(c.In.Length) || len(c.State) > int(ent.manifest.StateSize):
+		return abi.Error, errs.New(errs.Invalid, "vm: window of %d bytes for a length of %d, state of %d bytes, declared are %d",
+			len(c.Window), c.In.Length, len(c.State), ent.manifest.StateSize)
+	case in.iso.killed.Load() != nil:
+		in.exit = exit{why: exitKilled}
+		return abi.Error, in.fault(nil, 0)
+	}
+	captured := min(len(c.Window), int(ent.manifest.WindowSize))
+	if captured < int(ent.manifest.WindowMin) {
+		return abi.Error, nil
+	}
+	if err := in.ready(); err != nil {
+		return abi.Error, err
+	}
+	budget := c.Budget
+	if budget == 0 {
+		budget = DefaultBudget
+	}
+	budget = min(budget, 1<<40)
+	if meter != nil {
+		if err := meter.Take(resctl.Fuel, int64(budget)); err != nil {
+			return abi.Error, err
+		}
+	}
+	in.fill(c, captured, budget)
+	err := in.run(budget)
+	left := int64(in.fuel.Get())
+	if left < 0 || in.exit.why == exitFuel {
+		left = 0 // the charge that could not be met counts as used
+	}
+	c.Used = budget - uint64(left)
+	if meter != nil && left > 0 {
+		meter.Return(resctl.Fuel, left)
+	}
+	var verdict abi.Verdict
+	if err == nil {
+		verdict, err = in.collect(c, captured)
+	}
+	if err != nil {
+		in.end()
+	}
+	return verdict, err
+}
+
+// ready sees to a living instance in the best tier.
+func (in *Instance) ready() error {
+	best := int(in.code.entry.best.Load())
+	if in.iso.spec.Fresh && in.mod != nil {
+		in.end()
+	}
+	if in.mod == nil {
+		if err := in.begin(best); err != nil {
+			return err
+		}
+	} else if in.tier != best {
+		if err := in.move(best); err != nil {
+			return err
+		}
+	}
+	if in.tier != compiled {
+		in.iso.e.count(in.code.entry)
+	}
+	return nil
+}
+
+// fill writes block, window and state.
+func (in *Instance) fill(c *Call, captured int, budget uint64) {
+	ent := in.code.entry
+	block := in.mem.buf[ent.block : ent.block+abi.BlockSize]
+	c.In.Captured, c.In.Fuel, c.In.StateFound = uint32(captured), budget, 0
+	if c.State != nil {
+		c.In.StateFound = 1
+	}
+	c.In.Put(block)
+	c.In.Preset(block)
+	if n := int(ent.manifest.StateSize); n > 0 {
+		state := block[abi.BlockStateOff : abi.BlockStateOff+n]
+		clear(state[copy(state, c.State):])
+	}
+	copy(in.mem.buf[ent.window:ent.window+ent.manifest.WindowSize], c.Window[:captured])
+}
+
+// run calls the guest.
+func (in *Instance) run(budget uint64) error {
+	in.fuel.Set(budget)
+	in.exit = exit{}
+	in.refused = false
+	in.running = true
+	err := in.fn.CallWithStack(&in.ctx, in.stack[:])
+	in.running = false
+	if err != nil {
+		left := max(0, int64(in.fuel.Get()))
+		if in.exit.why == exitFuel {
+			left = 0
+		}
+		return in.fault(err, budget-uint64(left))
+	}
+	return nil
+}
+
+// collect reads and checks what the guest asks for.
+func (in *Instance) collect(c *Call, captured int) (abi.Verdict, error) {
+	ent := in.code.entry
+	v := abi.Verdict(uint32(in.stack[0]))
+	err := errVerdict
+	if v.Valid() {
+		err = c.Out.Get(in.mem.buf[ent.block:ent.block+abi.BlockSize], &c.In, ent.manifest.WindowSize, ent.manifest.StateSize > 0, uint32(in.mem.n))
+	}
+	if err != nil {
+		return abi.Error, &Fault{Reason: BadOutput, Code: ent.key.id, Class: ent.manifest.Name, Fuel: c.Used, Func: -1, Offset: -1, Err: err}
+	}
+	n := c.Out.Length
+	if c.In.Captured < c.In.Length {
+		n = min(n, uint32(captured))
+	}
+	c.Payload = in.mem.buf[ent.window : ent.window+n : ent.window+n]
+	c.Put = nil
+	if c.Out.StateAct == abi.StateWrite {
+		at := ent.block + abi.BlockStateOff
+		c.Put = in.mem.buf[at : at+uint32(ent.manifest.StateSize)]
+	}
+	return v, nil
+}
+
+var errVerdict = errs.New(errs.Invalid, "evaluate returned a number that is no verdict")
+
+// EmitBytes returns the bytes of an emit of the last evaluation: a view of guest memory.
+func (in *Instance) EmitBytes(e *abi.Emit) []byte {
+	b, _ := in.Memory(e.Offset, e.Length)
+	return b
+}
+
+// Close ends the instance and returns its memory. Closing twice is fine; it refuses with errs.WouldBlock from inside an evaluation.
+func (in *Instance) Close() error {
+	if in.closed {
+		return nil
+	}
+	if in.running {
+		return errs.New(errs.WouldBlock, "vm: isolate %s: closed from inside an evaluation: kill it, and close it afterwards", in.iso.spec.Name)
+	}
+	in.closed = true
+	in.end()
+	if n := slices.Index(in.iso.instances, in); n >= 0 {
+		in.iso.instances = slices.Delete(in.iso.instances, n, n+1)
+	}
+	return nil
+}
