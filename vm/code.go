@@ -216,7 +216,7 @@ func (ent *entry) records() error {
 // compile makes ent executable in a tier and charges the time to the code's owner.
 func (e *Engine) compile(ent *entry, t int) error {
 	start := e.spec.Clock.Now()
-	cm, err := e.tiers[t].rt.CompileModule(context.Background(), ent.mod.Wasm)
+	cm, err := e.tiers[t].compile(ent.mod.Wasm)
 	if ent.owner != nil {
 		ent.owner.Spend(resctl.CPU, int64(e.spec.Clock.Now().Sub(start)))
 	}
@@ -228,6 +228,17 @@ func (e *Engine) compile(ent *entry, t int) error {
 		e.compiles.Add(1)
 	}
 	return nil
+}
+
+// compile hands the gate's output to the engine. A panic there is a defect of the engine that the
+// gate does not know about; it costs this module, not the node.
+func (t *tier) compile(wasm []byte) (cm wazero.CompiledModule, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			cm, err = nil, errs.New(errs.Internal, "the engine panicked: %v", r)
+		}
+	}()
+	return t.rt.CompileModule(context.Background(), wasm)
 }
 
 // Release gives the code back. Instances of it must be closed before. Releasing twice is fine.

@@ -140,7 +140,8 @@ func newTier(cfg wazero.RuntimeConfig) (t *tier, err error) {
 	ctx := context.Background()
 	rt := wazero.NewRuntimeWithConfig(ctx, cfg.
 		WithCoreFeatures(api.CoreFeaturesV1|api.CoreFeatureSignExtensionOps|api.CoreFeatureMutableGlobal|
-			api.CoreFeatureBulkMemoryOperations|api.CoreFeatureNonTrappingFloatToIntConversion|api.CoreFeatureMultiValue).
+			api.CoreFeatureBulkMemoryOperations|api.CoreFeatureNonTrappingFloatToIntConversion|api.CoreFeatureMultiValue|
+			api.CoreFeatureReferenceTypes). // without it wazero 1.12 panics on a passive element segment; the gate lets none of its instructions through
 		WithDebugInfoEnabled(false).WithCustomSections(false).WithCloseOnContextDone(false))
 	t = &tier{rt: rt}
 	t.meter, err = t.host([]HostFunc{{

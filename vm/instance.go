@@ -8,6 +8,7 @@ import (
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm/gate"
+	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 )
@@ -116,7 +117,7 @@ func (in *Instance) begin(t int) error {
 	modules := ent.key.class.modules[t]
 	ctx := experimental.WithMemoryAllocator(context.Background(), &in.mem)
 	ctx = experimental.WithImportResolver(ctx, func(name string) api.Module { return modules[name] })
-	mod, err := iso.e.tiers[t].rt.InstantiateModule(ctx, ent.tier[t], iso.e.config)
+	mod, err := iso.e.tiers[t].instantiate(ctx, ent.tier[t], iso.e.config)
 	if err != nil {
 		in.end()
 		return errs.New(errs.Internal, "vm: isolate %s: instantiate: %w", iso.spec.Name, err)
@@ -126,6 +127,16 @@ func (in *Instance) begin(t int) error {
 	in.fuel = mod.ExportedGlobal(gate.ExportFuel).(api.MutableGlobal)
 	in.lives++
 	return nil
+}
+
+// instantiate makes a module instance, see compile.
+func (t *tier) instantiate(ctx context.Context, cm wazero.CompiledModule, cfg wazero.ModuleConfig) (mod api.Module, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			mod, err = nil, errs.New(errs.Internal, "the engine panicked: %v", r)
+		}
+	}()
+	return t.rt.InstantiateModule(ctx, cm, cfg)
 }
 
 // end ends a life and gives everything back.

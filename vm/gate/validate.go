@@ -85,15 +85,12 @@ func (v *validator) pop(want Type) Type {
 		if !top.unreachable {
 			v.bad("operand stack is empty, %v wanted", want)
 		}
-		return want
+		return unknown
 	}
 	t := v.stack[len(v.stack)-1]
 	v.stack = v.stack[:len(v.stack)-1]
 	if t != want && t != unknown && want != unknown {
 		v.bad("operand is %v, %v wanted", t, want)
-	}
-	if t == unknown {
-		return want
 	}
 	return t
 }
@@ -201,7 +198,9 @@ func (v *validator) step(in *instr) {
 	case opSelect:
 		v.pop(I32)
 		t := v.pop(unknown)
-		t = v.pop(t)
+		if u := v.pop(t); t == unknown {
+			t = u
+		}
 		v.push(t)
 	case opLocalGet, opLocalSet, opLocalTee:
 		if uint64(in.a) >= uint64(len(v.locals)) {
