@@ -23,10 +23,11 @@ const (
 
 // Ethernet types, in the host's byte order.
 const (
-	EtherTypeIPv4 = etherIPv4
-	EtherTypeIPv6 = etherIPv6
-	EtherTypeARP  = 0x0806
-	EtherTypeVLAN = etherVLAN
+	EtherTypeIPv4  = etherIPv4
+	EtherTypeIPv6  = etherIPv6
+	EtherTypeARP   = 0x0806
+	EtherTypeVLAN  = etherVLAN
+	EtherTypeSVLAN = etherSVID
 )
 
 // Protocol numbers inside IP.
