@@ -303,7 +303,7 @@ func (d *decoded) importEntry(r *reader) {
 		if kind > 3 {
 			r.fail(errs.Invalid, at, "", "import kind %d", kind)
 		}
-		r.fail(errs.Refused, at, "import functions only; link with --import-undefined off and no --import-memory", "import %q.%q is not a function", mod, name)
+		r.fail(errs.Refused, at, "import functions only; link without --import-memory and --import-table", "import %q.%q is not a function", mod, name)
 		return
 	}
 	ti := d.typeIndex(r)
