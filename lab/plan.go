@@ -97,22 +97,21 @@ func (t *Topology) Plan() (*Plan, error) {
 	}
 	p := &Plan{
 		Name: t.Name, Seed: t.Seed, Actions: t.Actions,
-		Nodes:  make([]NodePlan, len(t.Nodes)),
-		Links:  make([]LinkPlan, len(t.Links)),
-		byNode: make(map[string]int, len(t.Nodes)),
-		byLink: make(map[string]int, len(t.Links)),
+		Nodes: make([]NodePlan, len(t.Nodes)),
+		Links: make([]LinkPlan, len(t.Links)),
 	}
 	for i, n := range t.Nodes {
 		p.Nodes[i] = NodePlan{Index: i, Name: n.Name, Kind: n.Kind, Addr: n.Addr}
-		p.byNode[n.Name] = i
 	}
-	names := t.linkNames()
+	for i, name := range t.linkNames() {
+		p.Links[i].Name = name
+	}
+	p.index()
 	for i, l := range t.Links {
-		lp := LinkPlan{Index: i, Name: names[i], MTU: l.MTU, Impair: l.Impair, Direct: l.Direct}
+		lp := LinkPlan{Index: i, Name: p.Links[i].Name, MTU: l.MTU, Impair: l.Impair, Direct: l.Direct}
 		if lp.MTU == 0 {
 			lp.MTU = DefaultMTU
 		}
-		p.byLink[lp.Name] = i
 		for e, end := range l.Ends {
 			n := &p.Nodes[p.byNode[end]]
 			k := len(n.Interfaces)
@@ -135,6 +134,18 @@ func (t *Topology) Plan() (*Plan, error) {
 	}
 	p.routes(t.Routes)
 	return p, nil
+}
+
+// index makes nodes and links findable by name.
+func (p *Plan) index() {
+	p.byNode = make(map[string]int, len(p.Nodes))
+	for i := range p.Nodes {
+		p.byNode[p.Nodes[i].Name] = i
+	}
+	p.byLink = make(map[string]int, len(p.Links))
+	for i := range p.Links {
+		p.byLink[p.Links[i].Name] = i
+	}
 }
 
 func (p *Plan) at(e End) *Interface { return &p.Nodes[e.Node].Interfaces[e.Interface] }
