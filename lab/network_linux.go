@@ -91,6 +91,11 @@ func (n *network) build(dir string, names []string) (err error) {
 			}
 		}
 	}
+	for i := range n.plan.Links {
+		if err := n.settle(&n.plan.Links[i]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -233,7 +238,7 @@ func (n *network) setLink(l *LinkPlan, up bool) error {
 				return err
 			}
 		}
-		return nil
+		return n.settle(l)
 	}
 	// Both ends: taking one down takes the carrier of the other, but its owner would keep the routes.
 	for _, e := range l.Ends {
@@ -244,6 +249,21 @@ func (n *network) setLink(l *LinkPlan, up bool) error {
 			}
 		} else if err := n.configure(e.Node, e.Interface); err != nil {
 			return err
+		}
+	}
+	return n.settle(l)
+}
+
+// settle has the kernel finish what it does later about a carrier that has come or gone, at all interfaces of a link: until then
+// they drop what is sent.
+func (n *network) settle(l *LinkPlan) error {
+	for e, end := range l.Ends {
+		err := n.nodes[end.Node].Do(func() error { _, err := sys.Carrier(n.plan.at(end).Name); return err })
+		if err == nil && !l.Direct {
+			err = n.wires.Do(func() error { _, err := sys.Carrier(wirePort(l.Index, e)); return err })
+		}
+		if err != nil {
+			return fmt.Errorf("link %s: %w", l.Name, err)
 		}
 	}
 	return nil

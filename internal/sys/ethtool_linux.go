@@ -76,6 +76,23 @@ func TxChecksumOffload(ifname string) (bool, error) {
 	return v.data != 0, nil
 }
 
+// Carrier reports whether the interface, in the network namespace of the calling thread, has a carrier. Changes of the carrier that
+// the kernel has put off (it handles about one a second) are carried out first, so that an interface for which it
+// returns true can send at once.
+func Carrier(ifname string) (bool, error) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false, fmt.Errorf("socket for ethtool: %w", err)
+	}
+	defer unix.Close(fd)
+	// linux/net/ethtool/common.c: the standard get_link of a driver runs the queue of pending link changes.
+	v := ethtoolValue{cmd: unix.ETHTOOL_GLINK}
+	if err := ethtool(fd, ifname, unsafe.Pointer(&v)); err != nil {
+		return false, fmt.Errorf("ethtool link of %s: %w", ifname, err)
+	}
+	return v.data != 0, nil
+}
+
 func ethtool(fd int, ifname string, arg unsafe.Pointer) error {
 	var req ethtoolIfreq
 	copy(req.name[:unix.IFNAMSIZ-1], ifname)
