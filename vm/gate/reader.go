@@ -122,9 +122,9 @@ func (r *reader) signed(bits int) int64 {
 func (r *reader) count(what string, size int, max uint32, remedy string) uint32 {
 	at := r.pos
 	n := r.u32()
-	if r.err == nil && uint64(n)*uint64(size) > uint64(r.left()) {
+	if left := r.left(); r.err == nil && uint64(n)*uint64(size) > uint64(left) {
 		r.pos = at
-		r.invalid("%s: %d, but only %d bytes are left", what, n, r.left())
+		r.invalid("%s: %d, but only %d bytes are left", what, n, left)
 		return 0
 	}
 	if !r.limit(at, what, uint64(n), max, remedy) {
