@@ -33,11 +33,13 @@ func (e Event) String() string {
 
 // eventLog writes events as JSON lines. It is safe for concurrent use.
 type eventLog struct {
-	mu   sync.Mutex
-	clk  clock.Clock
-	out  io.Writer
-	list []Event
-	hook func(Event)
+	mu    sync.Mutex
+	clk   clock.Clock
+	out   io.Writer
+	list  []Event
+	hook  func(Event)
+	more  chan struct{} // closed and replaced when list grows; nil while nobody waits
+	ended bool          // nothing follows
 }
 
 func (l *eventLog) add(e Event) {
@@ -51,12 +53,35 @@ func (l *eventLog) add(e Event) {
 	if l.hook != nil {
 		l.hook(e)
 	}
+	l.tell()
 }
 
-func (l *eventLog) all() []Event {
+// end says that nothing follows.
+func (l *eventLog) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]Event(nil), l.list...)
+	l.ended = true
+	l.tell()
+}
+
+func (l *eventLog) tell() {
+	if l.more != nil {
+		close(l.more)
+		l.more = nil
+	}
+}
+
+// from returns the events from number n on. more is closed when there are others; it is nil when there will be none.
+func (l *eventLog) from(n int) (list []Event, more <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended && l.more == nil {
+		l.more = make(chan struct{})
+	}
+	if !l.ended {
+		more = l.more
+	}
+	return append([]Event(nil), l.list[min(n, len(l.list)):]...), more
 }
 
 // grace is how long processes may take to end when they are asked to.

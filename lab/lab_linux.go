@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -52,6 +53,7 @@ type Lab struct {
 	wire  *wireProcess
 	down  bool
 
+	control *http.Server   // what serve has started
 	running sync.WaitGroup // calls that use namespaces
 	downed  chan struct{}  // closed when Down is finished
 	downErr error
@@ -158,6 +160,9 @@ func (l *Lab) up(ctx context.Context, file, dir string) (err error) {
 	if err := l.startWire(ctx); err != nil {
 		return err
 	}
+	if err := l.serve(); err != nil {
+		return err
+	}
 	for i := range l.plan.Nodes {
 		if err := l.startNode(ctx, i, false); err != nil {
 			return err
@@ -207,6 +212,9 @@ func (l *Lab) takeDown() error {
 	if l.wire != nil {
 		l.wire.close()
 	}
+	if l.events != nil {
+		l.events.end() // for those who follow
+	}
 	// Before the namespaces' handles are closed, so that commands in them end and their callers let go.
 	err := removeSpaces(l.state.SpaceDir, l.state.Spaces)
 	l.running.Wait()
@@ -216,6 +224,7 @@ func (l *Lab) takeDown() error {
 	if l.spawn != nil {
 		l.spawn.close()
 	}
+	l.stopServing()
 	if l.log != nil {
 		l.log.Close()
 	}
@@ -268,7 +277,10 @@ func (l *Lab) Dir() string { return l.state.Dir }
 func (l *Lab) Clock() clock.Clock { return l.events.clk }
 
 // Events returns what has happened so far.
-func (l *Lab) Events() []Event { return l.events.all() }
+func (l *Lab) Events() []Event {
+	list, _ := l.events.from(0)
+	return list
+}
 
 // Status returns a copy of the lab's state.
 func (l *Lab) Status() State {

@@ -43,6 +43,7 @@ func Parse(name string, text []byte) (*Topology, error) {
 	t.Name, _ = v.Text()
 	t.mark("", 0, "name", v.Pos())
 	t.Seed, _ = m.Get("seed").Uint64()
+	t.Duration, _ = m.Get("duration").Duration(24 * time.Hour)
 	v = m.Get("routes")
 	switch s, _ := v.Text(); s {
 	case "", "nodes":

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/lab/wire"
@@ -16,7 +17,9 @@ type Plan struct {
 	Seed    uint64     `json:"seed"`
 	Nodes   []NodePlan `json:"nodes"`
 	Links   []LinkPlan `json:"links"`
-	Actions []Action   `json:"-"`
+	Actions []Action   `json:"actions,omitempty"`
+
+	Duration time.Duration `json:"duration_ns,omitempty"`
 
 	byNode map[string]int
 	byLink map[string]int
@@ -96,7 +99,7 @@ func (t *Topology) Plan() (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{
-		Name: t.Name, Seed: t.Seed, Actions: t.Actions,
+		Name: t.Name, Seed: t.Seed, Actions: t.Actions, Duration: t.Duration,
 		Nodes: make([]NodePlan, len(t.Nodes)),
 		Links: make([]LinkPlan, len(t.Links)),
 	}

@@ -61,6 +61,7 @@ type Topology struct {
 	Nodes    []Node
 	Links    []Link
 	Actions  []Action
+	Duration time.Duration // how long a run lasts at least; zero means until the last action is done
 
 	file  string // for errors and relative paths; empty when not from a file
 	place map[placeKey]errs.Pos
@@ -100,12 +101,12 @@ const (
 
 // Action is something that happens to the network at a time.
 type Action struct {
-	At      time.Duration // since the network was ready
-	Do      Verb
-	Node    string
-	Link    string
-	Command []string
-	Impair  wire.Impairment
+	At      time.Duration   `json:"at_ns"` // since the network was ready
+	Do      Verb            `json:"do"`
+	Node    string          `json:"node,omitempty"`
+	Link    string          `json:"link,omitempty"`
+	Command []string        `json:"command,omitempty"`
+	Impair  wire.Impairment `json:"impairment,omitzero"`
 }
 
 // placeKey finds the place of a thing in the file; the zero Pos is the answer for things that are not from one.
