@@ -679,3 +679,43 @@ func BenchmarkHandOff(b *testing.B) {
 		w.Cache().FreeBatch(&batch)
 	}
 }
+
+func TestSimulateRunsNodesOnOneClock(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	other, err := NewNode(NodeSpec{Name: "u", Clock: r.clk, Stepped: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	var log []string
+	ticks := func(n *Node, name string, every time.Duration) {
+		d, err := n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: name}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var timer *Timer
+		timer = d.NewTimer(-1, func(now clock.Time) {
+			log = append(log, name)
+			timer.Set(now.Add(every))
+		})
+		timer.Set(clock.Time(every))
+	}
+	ticks(r.node, "a", 20*time.Millisecond)
+	ticks(other, "b", 30*time.Millisecond)
+	if !Simulate(r.clk, clock.Time(60*time.Millisecond), r.node, other) {
+		t.Fatal("no rest")
+	}
+	// At 60 ms both are due; the node that was named first goes first.
+	want := []string{"a", "b", "a", "a", "b"}
+	if len(log) != len(want) {
+		t.Fatalf("log %v, want %v", log, want)
+	}
+	for i := range want {
+		if log[i] != want[i] {
+			t.Fatalf("log %v, want %v", log, want)
+		}
+	}
+	if r.clk.Now() != clock.Time(60*time.Millisecond) {
+		t.Fatalf("clock at %v", r.clk.Now())
+	}
+}
