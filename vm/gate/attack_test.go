@@ -88,7 +88,13 @@ func TestAttacks(t *testing.T) {
 		{"shared memory", raw(section(secMemory, 1, 3, 1, 1)), errs.Refused, "threads"},
 		{"64-bit memory", raw(section(secMemory, 1, 4, 1)), errs.Refused, "64-bit"},
 		{"two memories", raw(section(secMemory, 2, 1, 1, 1, 1, 1, 1)), errs.Refused, "memories: 2, limit 1"},
-		{"start function", func() []byte { m := evaluator(konst...); m.types[0] = Sig{}; m.with(opNop); m.start = 1; return m.bytes() }(), errs.Refused, "start function"},
+		{"start function", func() []byte {
+			m := evaluator(konst...)
+			m.types[0] = Sig{}
+			m.with(opNop)
+			m.start = 1
+			return m.bytes()
+		}(), errs.Refused, "start function"},
 		{"vectors", evaluator(0xfd, 0x0c).bytes(), errs.Refused, "-mno-simd128"},
 		{"vector type", raw(section(secType, 1, 0x60, 1, 0x7b, 0)), errs.Refused, "-mno-simd128"},
 		{"atomics", evaluator(0xfe, 0x03, 0).bytes(), errs.Refused, "-mno-atomics"},
