@@ -1,10 +1,12 @@
 package routing
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
 )
 
 // NextHop says how to reach something: by which link, to which neighbour, with which addresses. It is part of a Table
@@ -69,6 +71,38 @@ type Table struct {
 type prefixTable struct {
 	bits int
 	at   map[netip.Addr]int32 // index in prefixes
+}
+
+// NewTable makes a table by hand, for static routes and for tests: neighbours are the direct ways, nodes and prefixes what is
+// reached by them. It sorts and copies the slices, and refuses with errs.Invalid duplicates, invalid addresses, and a node
+// without a way. Of several direct ways to one neighbour the one of the least metric is kept.
+func NewTable(self NodeAddr, version uint64, neighbours []NextHop, nodes []NodeRoute, prefixes []PrefixRoute) (*Table, error) {
+	t := &Table{node: self, version: version, nodes: slices.Clone(nodes), prefixes: slices.Clone(prefixes)}
+	for i := range neighbours {
+		n := neighbours[i]
+		if !n.Node.Valid() {
+			return nil, errs.New(errs.Invalid, "route table: %s cannot be the address of a neighbour", n.Node)
+		}
+		t.neighbours = append(t.neighbours, &n)
+	}
+	slices.SortStableFunc(t.neighbours, func(a, b *NextHop) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.Metric, b.Metric))
+	})
+	t.neighbours = slices.CompactFunc(t.neighbours, func(a, b *NextHop) bool { return a.Node == b.Node })
+	slices.SortFunc(t.nodes, func(a, b NodeRoute) int { return cmp.Compare(a.Node, b.Node) })
+	for i, n := range t.nodes {
+		if !n.Node.Valid() || n.Node == self || n.Via == nil || i > 0 && n.Node == t.nodes[i-1].Node {
+			return nil, errs.New(errs.Invalid, "route table: node %s is this node, is there twice, or has no way", n.Node)
+		}
+	}
+	slices.SortFunc(t.prefixes, func(a, b PrefixRoute) int { return comparePrefix(a.Prefix, b.Prefix) })
+	for i, p := range t.prefixes {
+		if !p.Prefix.IsValid() || p.Prefix != p.Prefix.Masked() || i > 0 && p.Prefix == t.prefixes[i-1].Prefix {
+			return nil, errs.New(errs.Invalid, "route table: prefix %s is there twice, or has bits set behind its length", p.Prefix)
+		}
+	}
+	t.index()
+	return t, nil
 }
 
 // Version counts the tables of a router, from 1. Version 0 is the empty table it begins with.

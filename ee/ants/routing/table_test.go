@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
 )
 
 // randomPieces describes a network of n nodes, each adjacent to some others, with prefixes.
@@ -114,6 +115,45 @@ func TestLookupAgainstNaive(t *testing.T) {
 	}
 	if found < 500 || found > 1999 {
 		t.Errorf("%d of 2000 addresses had a route: the test looks at too little", found)
+	}
+}
+
+func TestNewTable(t *testing.T) {
+	near := []NextHop{{Node: addr(2), Link: 2}, {Node: addr(1), Link: 1, Metric: 5}, {Node: addr(1), Link: 3, Metric: 4}}
+	px := netip.MustParsePrefix("192.0.2.0/24")
+	tb, err := NewTable(addr(0), 7, near, []NodeRoute{{Node: addr(2), Via: &near[0]}, {Node: addr(1), Via: &near[1]}}, []PrefixRoute{{Prefix: px, Via: &near[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := tb.Neighbours(); tb.Version() != 7 || len(n) != 2 || n[0].Link != 3 || n[1].Node != addr(2) {
+		t.Errorf("neighbours %+v", n)
+	}
+	if tb.NextHop(addr(1)).Link != 1 || tb.Lookup(px.Addr()).Via.Node != addr(2) {
+		t.Error("lookups go wrong")
+	}
+	for name, f := range map[string]func() error{
+		"node twice": func() error {
+			_, err := NewTable(addr(0), 1, nil, []NodeRoute{{addr(1), 1, &near[0]}, {addr(1), 2, &near[0]}}, nil)
+			return err
+		},
+		"itself": func() error {
+			_, err := NewTable(addr(0), 1, nil, []NodeRoute{{addr(0), 1, &near[0]}}, nil)
+			return err
+		},
+		"no way":    func() error { _, err := NewTable(addr(0), 1, nil, []NodeRoute{{addr(1), 1, nil}}, nil); return err },
+		"neighbour": func() error { _, err := NewTable(addr(0), 1, []NextHop{{}}, nil, nil); return err },
+		"prefix twice": func() error {
+			_, err := NewTable(addr(0), 1, nil, nil, []PrefixRoute{{Prefix: px}, {Prefix: px}})
+			return err
+		},
+		"host bits": func() error {
+			_, err := NewTable(addr(0), 1, nil, nil, []PrefixRoute{{Prefix: netip.MustParsePrefix("192.0.2.1/24")}})
+			return err
+		},
+	} {
+		if err := f(); errs.KindOf(err) != errs.Invalid {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 
