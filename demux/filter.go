@@ -65,6 +65,9 @@ func (p *Program) Filter(match, miss asm.Instructions) (asm.Instructions, error)
 	)
 	g.add(g.store(0, slotHdr, 0), g.store(0, slotPay, 0), g.store(0, slotProto, 0), g.store(0, slotFlags, 0))
 	g.add(asm.StoreMem(asm.RFP, slot(0, slotEnd), asm.R8, asm.Word))
+	if p.rules == 0 { // never taken: the verifier wants every instruction to be reachable
+		g.add(asm.JSLT.Imm(asm.R8, 0, "match"))
+	}
 	g.node(p.root)
 	g.add(miss...)
 	match = append(asm.Instructions(nil), match...)

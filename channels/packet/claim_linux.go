@@ -1,0 +1,274 @@
+package packet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
+)
+
+// filterPrefix begins the name of every clsact filter that this driver makes. The number of the process follows, by which Sweep knows
+// whose it is, and a number of the filter.
+const filterPrefix = "janos-claim:"
+
+var filters atomic.Uint32
+
+// Verdicts of a program at tc ingress (linux/pkt_cls.h, the same numbers for tcx).
+const (
+	tcNext = -1 // the next program, or the host's stack
+	tcDrop = 2
+)
+
+const (
+	skbPktType      = 4 // in struct __sk_buff
+	packetOtherHost = 3
+	packetLoopback  = 5
+)
+
+// claims keeps the host's stack from the packets that a ring takes.
+type claims struct {
+	cell   *ebpf.Map     // per-CPU: 1 when the packet that the filter saw last is claimed
+	gate   *ebpf.Program // at tc ingress
+	filter *ebpf.Program // on the socket
+	tcx    link.Link
+	clsact func() error // removes the clsact filter, and the qdisc if we made it; nil: not used
+}
+
+// newClaims makes the cell and attaches the gate to the interface in the calling thread's network namespace. Without tcx (Linux 6.6) it uses a clsact filter, as it does if noTCX is set.
+func newClaims(ifindex int, noTCX bool) (*claims, error) {
+	cell, err := ebpf.NewMap(&ebpf.MapSpec{Name: "janos_claim", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		return nil, fmt.Errorf("claim cell: %w", err)
+	}
+	c := &claims{cell: cell}
+	if c.gate, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "janos_gate", Type: ebpf.SchedCLS, License: "GPL", Instructions: gateCode(cell.FD())}); err != nil {
+		c.close()
+		return nil, fmt.Errorf("ingress program: %w", err)
+	}
+	err = ebpf.ErrNotSupported
+	// At the head: a program of others that takes packets elsewhere would leave our verdict behind.
+	if !noTCX {
+		c.tcx, err = link.AttachTCX(link.TCXOptions{Interface: ifindex, Program: c.gate, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+		if err == nil {
+			return c, nil
+		}
+		c.tcx = nil
+	}
+	if !errors.Is(err, ebpf.ErrNotSupported) && !errors.Is(err, unix.EINVAL) {
+		c.close()
+		return nil, fmt.Errorf("attaching to tc ingress: %w", err)
+	}
+	if c.clsact, err = attachClsact(ifindex, c.gate.FD()); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// gateCode takes the verdict from the cell and resets it. Packets that loop back from sending do not
+// pass the socket filter, so the verdict in the cell is not theirs.
+func gateCode(cell int) asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, skbPktType, asm.Word),
+		asm.JEq.Imm(asm.R2, packetLoopback, "next"),
+		asm.StoreImm(asm.RFP, -4, 0, asm.Word),
+		asm.LoadMapPtr(asm.R1, cell),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, -4),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "next"),
+		asm.LoadMem(asm.R1, asm.R0, 0, asm.Word),
+		asm.JEq.Imm(asm.R1, 0, "next"),
+		asm.StoreImm(asm.R0, 0, 0, asm.Word),
+		asm.Mov.Imm(asm.R0, tcDrop),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, tcNext).WithSymbol("next"),
+		asm.Return(),
+	}
+}
+
+// verdict writes v to the cell, if there is one, and ends a filter with what the socket is to take: all of the frame or nothing.
+func verdict(cell *ebpf.Map, v int64) asm.Instructions {
+	var ins asm.Instructions
+	take := int32(0)
+	if v != 0 {
+		take = 1 << 18 // more than any frame
+	}
+	if cell != nil {
+		done := fmt.Sprintf("verdict%d", v)
+		ins = asm.Instructions{
+			asm.StoreImm(asm.RFP, -4, 0, asm.Word),
+			asm.LoadMapPtr(asm.R1, cell.FD()),
+			asm.Mov.Reg(asm.R2, asm.RFP),
+			asm.Add.Imm(asm.R2, -4),
+			asm.FnMapLookupElem.Call(),
+			asm.JEq.Imm(asm.R0, 0, done),
+			asm.StoreImm(asm.R0, 0, v, asm.Word),
+			asm.Mov.Imm(asm.R0, take).WithSymbol(done),
+		}
+	} else {
+		ins = asm.Instructions{asm.Mov.Imm(asm.R0, take)}
+	}
+	return append(ins, asm.Return())
+}
+
+// newFilter makes the socket filter of a program. Frames for other hardware addresses are nobody's, unless all are wanted; own frames
+// that loop back neither.
+func newFilter(p *demux.Program, cell *ebpf.Map, promisc bool) (*ebpf.Program, error) {
+	body, err := p.Filter(verdict(cell, 1), verdict(cell, 0))
+	if err != nil {
+		return nil, err
+	}
+	if !promisc {
+		head := asm.Instructions{
+			asm.LoadMem(asm.R2, asm.R1, skbPktType, asm.Word),
+			asm.JEq.Imm(asm.R2, packetOtherHost, "foreign"),
+		}
+		tail := verdict(cell, 0)
+		for i := range tail { // its labels are those of the miss in body
+			tail[i] = rename(tail[i], "verdict0", "foreign0")
+		}
+		tail[0] = tail[0].WithSymbol("foreign")
+		body = append(append(head, body...), tail...)
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "janos_filter", Type: ebpf.SocketFilter, License: "GPL", Instructions: body})
+	if err != nil {
+		return nil, errs.New(errs.NotSupported, "the kernel refused the socket filter of %d rules: %w", p.Rules(), err)
+	}
+	return prog, nil
+}
+
+func rename(in asm.Instruction, old, name string) asm.Instruction {
+	if in.Symbol() == old {
+		in = in.WithSymbol(name)
+	}
+	if in.Reference() == old {
+		in = in.WithReference(name)
+	}
+	return in
+}
+
+// close detaches the gate and forgets the programs. The order lets everything pass first.
+func (c *claims) close() error {
+	var first error
+	if c.tcx != nil {
+		first = c.tcx.Close()
+	}
+	if c.clsact != nil {
+		if err := c.clsact(); err != nil && first == nil {
+			first = err
+		}
+	}
+	for _, p := range [...]*ebpf.Program{c.gate, c.filter} {
+		if p != nil {
+			p.Close()
+		}
+	}
+	c.cell.Close()
+	return first
+}
+
+// attachClsact is for kernels before 6.6, which have no tcx. It returns how to undo it; that works from any thread, for it keeps
+// a socket in this network namespace.
+func attachClsact(ifindex, prog int) (undo func() error, err error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	if _, err := sweepLink(h, ifindex, stale); err != nil {
+		h.Close()
+		return nil, err
+	}
+	name := fmt.Sprintf("%s%d:%d", filterPrefix, os.Getpid(), filters.Add(1))
+	q := &netlink.Clsact{QdiscAttrs: netlink.QdiscAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_CLSACT, Handle: netlink.MakeHandle(0xffff, 0)}}
+	if err := h.QdiscAdd(q); err != nil && !errors.Is(err, unix.EEXIST) {
+		h.Close()
+		return nil, fmt.Errorf("adding clsact: %w", err)
+	}
+	f := &netlink.BpfFilter{
+		FilterAttrs:  netlink.FilterAttrs{LinkIndex: ifindex, Parent: netlink.HANDLE_MIN_INGRESS, Protocol: unix.ETH_P_ALL, Priority: 1},
+		Fd:           prog,
+		Name:         name,
+		DirectAction: true,
+	}
+	if err := h.FilterAdd(f); err != nil {
+		h.Close()
+		return nil, fmt.Errorf("adding a filter to clsact: %w", err)
+	}
+	return func() error {
+		defer h.Close()
+		_, err := sweepLink(h, ifindex, func(n string) bool { return n == name })
+		return err
+	}, nil
+}
+
+// stale reports whether a filter's name is one of ours and its process is no more.
+func stale(name string) bool {
+	rest, ours := strings.CutPrefix(name, filterPrefix)
+	if !ours {
+		return false
+	}
+	pid, _, _ := strings.Cut(rest, ":")
+	if n, err := strconv.Atoi(pid); err != nil || n <= 0 {
+		return false
+	}
+	_, err := os.Stat("/proc/" + pid)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// sweepLink removes the filters from an interface whose names are chosen. The qdisc stays, for others may have come to use it; without filters it costs
+// nothing.
+func sweepLink(h *netlink.Handle, ifindex int, chosen func(name string) bool) (removed int, err error) {
+	l, err := h.LinkByIndex(ifindex)
+	if err != nil {
+		return 0, nil // gone, with everything on it
+	}
+	fs, err := h.FilterList(l, netlink.HANDLE_MIN_INGRESS)
+	if err != nil {
+		return 0, nil // no clsact
+	}
+	for _, f := range fs {
+		if b, ok := f.(*netlink.BpfFilter); ok && chosen(b.Name) {
+			if err := h.FilterDel(f); err != nil && !errors.Is(err, unix.ENOENT) {
+				return removed, fmt.Errorf("removing filter %s of %s: %w", b.Name, l.Attrs().Name, err)
+			}
+			removed++
+		}
+	}
+	return removed, nil
+}
+
+// Sweep removes the filters that processes which died left on interfaces of the calling thread's network namespace, and returns how
+// many there were. They drop nothing, as the package comment says, but should not pile up. A process
+// counts as dead when the caller's /proc does not have it.
+func Sweep() (removed int, err error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, fmt.Errorf("netlink: %w", err)
+	}
+	defer h.Close()
+	ls, err := h.LinkList()
+	if err != nil {
+		return 0, fmt.Errorf("listing interfaces: %w", err)
+	}
+	for _, l := range ls {
+		n, err := sweepLink(h, l.Attrs().Index, stale)
+		removed += n
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}

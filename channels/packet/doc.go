@@ -1,0 +1,43 @@
+// Package packet is the link driver for Linux interfaces by AF_PACKET sockets.
+//
+// A link owns a receive ring mapped from the kernel, a socket to send by, a socket filter and a small program at the
+// interface's tc ingress. The interface stays the host's: its addresses, routes and stack work on, and
+// share the traffic with the node by the rules of the node's channels.
+//
+// # Claims
+//
+// A packet socket is a tap: the host's stack sees what it sees. So that a packet goes to its channel or to the host, and never to both
+// or neither, one program decides. It is the socket filter, made of the rules by [demux.Program.Filter]. It runs first;
+// what no rule claims is not even copied to the ring. It leaves its verdict in a per-CPU cell, and the program at tc ingress, which
+// the kernel runs next for the same packet on the same CPU, takes the verdict from the cell, resets it, and drops
+// the packet for the host if it is claimed. Replacing the rules replaces the filter: one system call, and each packet is
+// judged by the old rules or by the new ones, at both places.
+//
+// The verdict is written for each packet by a living socket only. When the process dies, even by kill -9, the socket is gone, nobody writes
+// verdicts, and the ingress program lets everything pass; it does so also where its attachment outlives the process
+// (clsact filters do, tcx links do not). [Sweep] removes such remains, and opening a link does it
+// for its interface. Programs that others attached are never touched.
+//
+// # Offloads
+//
+// Frames from programs on the same machine have unfinished checksums, and may be super-frames of up to 64 KiB that a network card
+// would cut up. The ring asks for the kernel's description of both (PACKET_VNET_HDR); the driver completes checksums
+// and does the cutting, so that channels see what a wire would carry. A rule is judged by the kernel on the super-frame, and
+// by the node on each frame cut from it: keys beyond the transport header should not be used with TCP.
+// VLAN tags that were taken out are put back.
+//
+// # Latency
+//
+// A ring in blocks (TPACKET_V3) hands frames over when a block is full, or a millisecond later. With the
+// option latency=low the ring has a slot per frame (TPACKET_V2) and wakes the worker at once.
+//
+// # Options
+//
+//	latency   normal or low
+//	promisc   true: take frames for other hardware addresses too
+//	bypass    true: send past the interface's queueing discipline
+//	claims    strict: fail when the host cannot be kept from claimed packets;
+//	          auto (default): work without, and say so in the link's notes
+//
+// A link needs CAP_NET_RAW, and CAP_BPF and CAP_NET_ADMIN for claims; elsewhere than Linux it is errs.NotSupported.
+package packet

@@ -1,0 +1,133 @@
+package packet
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/janos-os/janos/channels/internal/opts"
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/nodeos"
+)
+
+func init() { nodeos.RegisterDriver("packet", Rank, Open) }
+
+// DefaultRing is the receive ring in frames where LinkSpec.Ring is 0.
+const DefaultRing = 512
+
+const maxRing = 1 << 16
+
+// Open opens the interface that spec.Device names (empty: the link's name) in the network namespace of the
+// calling thread. It is a nodeos.OpenFunc. The link takes nothing until it has claims.
+func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, error) {
+	o := opts.New(spec.Opts)
+	low := o.OneOf("latency", "normal", "low") == "low"
+	promisc, bypass := o.Bool("promisc", false), o.Bool("bypass", false)
+	strict := o.OneOf("claims", "auto", "strict") == "strict"
+	if err := o.Done("packet"); err != nil {
+		return nil, err
+	}
+	ring := spec.Ring
+	if ring == 0 {
+		ring = DefaultRing
+	}
+	if ring < 1 || ring > maxRing {
+		return nil, errs.New(errs.Invalid, "link %s: ring of %d frames, want 1 to %d", spec.Name, ring, maxRing)
+	}
+	device := spec.Device
+	if device == "" {
+		device = spec.Name
+	}
+	l := &Link{promisc: promisc, tx: -1, queue: sys.NewMsgQueue()}
+	ifindex, err := l.describe(device, number, spec)
+	if err != nil {
+		return nil, err
+	}
+	pool := n.Pool().Spec()
+	l.room = pool.FrameSize - pool.Headroom
+	if longest := l.info.MTU + demux.EtherLen + 2*demux.VLANLen; longest > l.room {
+		l.info.Notes = append(l.info.Notes, fmt.Sprintf("MTU %d is more than the node's packet frames hold (%d): longer frames are dropped and counted", l.info.MTU, l.room-demux.EtherLen-2*demux.VLANLen))
+	}
+	l.ring, err = sys.OpenPacketRing(sys.RingSpec{
+		Ifindex: ifindex, Frames: ring, MaxLen: l.info.MTU + demux.EtherLen + 2*demux.VLANLen,
+		Blocks: !low, RetireMS: 1, Promisc: promisc, VNet: true,
+	})
+	if err != nil {
+		return nil, kernelError(spec.Name, err)
+	}
+	if l.tx, err = sys.OpenPacketSender(ifindex, bypass); err != nil {
+		l.ring.Close()
+		return nil, kernelError(spec.Name, err)
+	}
+	if l.claims, err = newClaims(ifindex, false); err != nil {
+		if strict {
+			l.Close()
+			return nil, kernelError(spec.Name, err)
+		}
+		l.claims = nil
+		l.info.Notes = append(l.info.Notes, fmt.Sprintf("the host's stack sees claimed packets too, and the ring takes everything: %v", err))
+	}
+	if err = l.Claim(nil); err == nil {
+		err = l.ring.Bind()
+	}
+	if err != nil {
+		l.Close()
+		return nil, kernelError(spec.Name, err)
+	}
+	return l, nil
+}
+
+// describe fills in l.info from the host's interface.
+func (l *Link) describe(device string, number uint16, spec nodeos.LinkSpec) (ifindex int, err error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, kernelError(spec.Name, err)
+	}
+	defer h.Close()
+	nl, err := h.LinkByName(device)
+	if err != nil {
+		var missing netlink.LinkNotFoundError
+		if errors.As(err, &missing) {
+			return 0, errs.New(errs.NotFound, "link %s: there is no interface %s", spec.Name, device)
+		}
+		return 0, kernelError(spec.Name, err)
+	}
+	a := nl.Attrs()
+	if a.EncapType != "ether" {
+		return 0, errs.New(errs.NotSupported, "link %s: interface %s is not an Ethernet but %s", spec.Name, device, a.EncapType)
+	}
+	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "packet", Number: number, Base: demux.Ether, MTU: a.MTU}
+	copy(l.info.HWAddr[:], a.HardwareAddr)
+	addrs, err := h.AddrList(nl, netlink.FAMILY_ALL)
+	if err != nil {
+		return 0, kernelError(spec.Name, err)
+	}
+	for _, ad := range addrs {
+		if ip, ok := netip.AddrFromSlice(ad.IP); ok {
+			ones, _ := ad.Mask.Size()
+			l.info.Prefixes = append(l.info.Prefixes, netip.PrefixFrom(ip.Unmap(), ones))
+		}
+	}
+	return a.Index, nil
+}
+
+// kernelError turns a refusal of the kernel into a kind and a likely cause.
+func kernelError(name string, err error) error {
+	switch {
+	case errs.KindOf(err) != errs.Internal:
+		return err
+	case errors.Is(err, fs.ErrPermission):
+		return errs.New(errs.Permission, "link %s: driver packet needs CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF: %w", name, err)
+	case errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		return errs.New(errs.NotFound, "link %s: the interface is gone: %w", name, err)
+	case errors.Is(err, unix.ENOMEM):
+		return errs.New(errs.NoMemory, "link %s: no memory for the ring; make it smaller: %w", name, err)
+	}
+	return errs.New(errs.NotSupported, "link %s: driver packet: %w", name, err)
+}

@@ -1,0 +1,13 @@
+// Package udp is the link driver for overlays: a UDP socket is a link to all who can be reached by UDP. It needs no
+// privileges.
+//
+// The base layer is UDP: a packet is the payload of one datagram. On reception Anno.Src and Anno.SrcPort are the sender; Anno.Dst stays
+// empty, so that a packet which is sent on is not sent to its receiver again. To send, Anno.Dst and Anno.DstPort say where to (an out-channel
+// fills them in); the source is the socket's own address.
+//
+// A link is opened as driver "udp" with the local address as device, such as 10.0.0.1:3322, [::]:3322 (which also carries IPv4) or 127.0.0.1:0
+// (any free port, see [Link.Local]). Datagrams travel in batches of up to 64 per system call. The host's stack has the address, so claims
+// do nothing: what no channel wants is dropped by the node.
+//
+// Options: mtu, the most bytes of a datagram (default 1472, an Ethernet's less IP and UDP headers).
+package udp

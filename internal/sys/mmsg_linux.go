@@ -1,0 +1,164 @@
+package sys
+
+import (
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// MaxMsgs is the most messages of one MsgQueue.
+const MaxMsgs = 64
+
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// MsgQueue holds the arguments of sendmmsg and recvmmsg for up to MaxMsgs messages. It belongs to one goroutine; after
+// NewMsgQueue nothing is allocated. The buffers that are set must stay where they are until the call returns.
+type MsgQueue struct {
+	hdrs  [MaxMsgs]mmsghdr
+	iovs  [MaxMsgs]unix.Iovec
+	names [MaxMsgs]unix.RawSockaddrInet6 // large enough for IPv4 too
+}
+
+// NewMsgQueue returns an empty queue.
+func NewMsgQueue() *MsgQueue {
+	q := &MsgQueue{}
+	for i := range q.hdrs {
+		q.hdrs[i].hdr.Iov = &q.iovs[i]
+		q.hdrs[i].hdr.SetIovlen(1)
+	}
+	return q
+}
+
+// Set makes b, which is not empty, the bytes of message i, without an address.
+func (q *MsgQueue) Set(i int, b []byte) {
+	q.iovs[i].Base = &b[0]
+	q.iovs[i].SetLen(len(b))
+	q.hdrs[i].hdr.Name, q.hdrs[i].hdr.Namelen = nil, 0
+}
+
+// SetTo makes b, which may be empty, the bytes of message i, to be sent to addr by a socket of IPv6 if v6, which
+// reaches IPv4 by mapped addresses, or of IPv4.
+func (q *MsgQueue) SetTo(i int, b []byte, addr netip.AddrPort, v6 bool) {
+	q.iovs[i].Base = unsafe.SliceData(b)
+	q.iovs[i].SetLen(len(b))
+	h := &q.hdrs[i].hdr
+	h.Name = (*byte)(unsafe.Pointer(&q.names[i]))
+	if v6 {
+		q.names[i] = unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: htons(addr.Port()), Addr: addr.Addr().As16()}
+		h.Namelen = unix.SizeofSockaddrInet6
+		return
+	}
+	*(*unix.RawSockaddrInet4)(unsafe.Pointer(&q.names[i])) = unix.RawSockaddrInet4{
+		Family: unix.AF_INET, Port: htons(addr.Port()), Addr: addr.Addr().Unmap().As4(),
+	}
+	h.Namelen = unix.SizeofSockaddrInet4
+}
+
+// SetFrom makes b, which is not empty, the buffer of message i, whose sender's address is wanted.
+func (q *MsgQueue) SetFrom(i int, b []byte) {
+	q.Set(i, b)
+	q.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&q.names[i]))
+	q.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
+}
+
+// Len returns how many bytes were received of message i, and whether it was longer than its buffer.
+func (q *MsgQueue) Len(i int) (n int, cut bool) {
+	return int(q.hdrs[i].n), q.hdrs[i].hdr.Flags&unix.MSG_TRUNC != 0
+}
+
+// From returns the sender of message i.
+func (q *MsgQueue) From(i int) netip.AddrPort {
+	n := &q.names[i]
+	switch n.Family {
+	case unix.AF_INET:
+		v4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(n))
+		return netip.AddrPortFrom(netip.AddrFrom4(v4.Addr), htons(v4.Port))
+	case unix.AF_INET6:
+		return netip.AddrPortFrom(netip.AddrFrom16(n.Addr).Unmap(), htons(n.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// Send sends the messages from to to-1 without waiting and returns how many went. An error belongs to the first that did
+// not; it is nil when all went.
+func (q *MsgQueue) Send(fd, from, to int) (int, error) {
+	sent := 0
+	for from+sent < to {
+		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.hdrs[from+sent])), uintptr(to-from-sent), unix.MSG_DONTWAIT, 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			return sent, e
+		}
+		sent += int(n)
+	}
+	return sent, nil
+}
+
+// Receive receives up to n messages without waiting and returns how many came; unix.EAGAIN when there are none.
+func (q *MsgQueue) Receive(fd, n int) (int, error) {
+	for {
+		got, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.hdrs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+		if e == unix.EINTR {
+			continue
+		}
+		if e != 0 {
+			return 0, e
+		}
+		return int(got), nil
+	}
+}
+
+// OpenUDP makes a UDP socket bound to addr, which has no zone, and returns the address that it got. An unspecified IPv6 address also receives IPv4.
+func OpenUDP(addr netip.AddrPort, recvBuf int) (fd int, local netip.AddrPort, err error) {
+	family := unix.AF_INET6
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Port: int(addr.Port()), Addr: addr.Addr().As16()}
+	if a := addr.Addr().Unmap(); a.Is4() {
+		family = unix.AF_INET
+		sa = &unix.SockaddrInet4{Port: int(addr.Port()), Addr: a.As4()}
+	}
+	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, netip.AddrPort{}, err
+	}
+	// As much buffer as allowed: forced with CAP_NET_ADMIN, up to net.core.rmem_max without.
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, recvBuf) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, recvBuf)
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, recvBuf) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, recvBuf)
+	}
+	if err = unix.Bind(fd, sa); err != nil {
+		unix.Close(fd)
+		return -1, netip.AddrPort{}, err
+	}
+	got, err := unix.Getsockname(fd)
+	if err != nil {
+		unix.Close(fd)
+		return -1, netip.AddrPort{}, err
+	}
+	switch g := got.(type) {
+	case *unix.SockaddrInet4:
+		local = netip.AddrPortFrom(netip.AddrFrom4(g.Addr), uint16(g.Port))
+	case *unix.SockaddrInet6:
+		local = netip.AddrPortFrom(netip.AddrFrom16(g.Addr), uint16(g.Port))
+	}
+	return fd, local, nil
+}
+
+// SocketDrops returns how many messages the socket's receive buffer had no room for since it was made (SO_MEMINFO, Linux 4.12).
+func SocketDrops(fd int) (uint32, error) {
+	var mem [unix.SK_MEMINFO_VARS]uint32
+	size := uint32(unsafe.Sizeof(mem))
+	_, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&mem[0])), uintptr(unsafe.Pointer(&size)), 0)
+	if e != 0 {
+		return 0, e
+	}
+	return mem[unix.SK_MEMINFO_DROPS], nil
+}
