@@ -29,6 +29,16 @@ func (t *Topology) check(report reporter) {
 	nodes := t.checkNodes(report)
 	links := t.checkLinks(nodes, report)
 	t.checkAddresses(report)
+	for i, p := range t.Protocols {
+		for _, at := range p.At {
+			if _, ok := nodes[at]; !ok {
+				report(t.pos("protocols", i, "at"), "protocol at unknown node %q; %s", at, suggest(at, nodes, "add it under nodes"))
+			}
+		}
+		if p.File == "" && t.file == "" {
+			report(errs.Pos{}, "protocol number %d has no file", i+1)
+		}
+	}
 	t.checkActions(nodes, links, report)
 }
 
@@ -299,6 +309,18 @@ func (t *Topology) checkActions(nodes, links map[string]int, report reporter) {
 				if ok && t.Links[l].Direct {
 					report(t.pos("actions", i, "link"), "link %s is direct, so nothing can delay or drop on it; remove direct", a.Link)
 				}
+			}
+		case Send, Probe:
+			for _, n := range []struct{ field, name string }{{"node", a.Node}, {"to", a.Capsule.To}} {
+				if _, ok := nodes[n.name]; !ok && (n.name != "" || t.file == "") {
+					report(t.pos("actions", i, n.field), "%s with unknown node %q; %s", a.Do, n.name, suggest(n.name, nodes, "add it under nodes"))
+				}
+			}
+			if (a.Capsule.Protocol == "" || a.Capsule.Class == "") && t.file == "" {
+				report(errs.Pos{}, "%s without protocol or class; name both", a.Do)
+			}
+			if a.Capsule.SeqAt < 0 || a.Capsule.SeqAt > 0 && a.Capsule.SeqAt-1 > len(a.Capsule.Payload)-4 {
+				report(t.pos("actions", i, ""), "no room for a 32-bit number at offset %d of a payload of %d bytes", a.Capsule.SeqAt-1, len(a.Capsule.Payload))
 			}
 		default:
 			report(t.pos("actions", i, ""), "%q is not an action; use one of %s", string(a.Do), verbs)

@@ -33,6 +33,10 @@ type Options struct {
 	// Ready blocks until the node's process, started with files in dir, is ready, or ctx ends. Nil means it is ready at once.
 	Ready func(ctx context.Context, n *NodePlan, dir string) error
 
+	// Capsules carries out the actions Send and Probe: the node, with its files in dir, injects capsules to the node to. What it returns
+	// goes into the event log. Nil means that nodes have no capsules.
+	Capsules func(ctx context.Context, n *NodePlan, dir string, a Action, to *NodePlan) (string, error)
+
 	Event func(Event) // called for every event, one at a time; it must not call the Lab
 }
 

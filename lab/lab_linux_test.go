@@ -708,7 +708,7 @@ func TestSweepLeavesStrangersAlone(t *testing.T) {
 }
 
 func TestUserNamespace(t *testing.T) {
-	if form, why := Probe([]string{"/proc/self/exe", "helper"}); form < UserNamespace {
+	if form, why := BestForm([]string{"/proc/self/exe", "helper"}); form < UserNamespace {
 		t.Skip("no user namespaces here: ", why)
 	}
 	attr := &syscall.SysProcAttr{}
@@ -755,12 +755,12 @@ func TestUserNamespace(t *testing.T) {
 	}
 }
 
-func TestProbe(t *testing.T) {
-	form, why := Probe([]string{"/proc/self/exe", "helper"})
+func TestBestForm(t *testing.T) {
+	form, why := BestForm([]string{"/proc/self/exe", "helper"})
 	if os.Geteuid() == 0 && form != Namespaces {
 		t.Errorf("root, but the best form is %s: %s", form, why)
 	}
-	if form, why := Probe([]string{"/no/such/program"}); os.Geteuid() != 0 && (form != OneProcess || why == "") {
+	if form, why := BestForm([]string{"/no/such/program"}); os.Geteuid() != 0 && (form != OneProcess || why == "") {
 		t.Errorf("without a helper: %s, %q", form, why)
 	}
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/hex"
 	"io"
 	"net/netip"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/yamlfile"
 	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/resctl"
 )
 
 // Load reads a topology file and checks it. All errors in it are reported at once, each with file:line:column.
@@ -61,6 +63,9 @@ func Parse(name string, text []byte) (*Topology, error) {
 	dl := defaults.Get("link").Map("defaults for links")
 	linkSettings(dl, &def)
 	dl.Close()
+	dn := defaults.Get("node").Map("defaults for nodes")
+	t.Defaults = nodeOptions(dn)
+	dn.Close()
 	defaults.Close()
 
 	v = m.Need("nodes")
@@ -80,6 +85,9 @@ func Parse(name string, text []byte) (*Topology, error) {
 	}
 	for i, n := range list {
 		t.Links = append(t.Links, t.link(i, n, def))
+	}
+	for i, n := range m.Get("protocols").List() {
+		t.Protocols = append(t.Protocols, t.protocol(i, n))
 	}
 	for i, n := range m.Get("actions").List() {
 		t.Actions = append(t.Actions, t.action(i, n))
@@ -122,7 +130,66 @@ func (t *Topology) node(i int, v yamlfile.Node) Node {
 			t.mark("nodes", i, "addr", addr.Pos())
 		}
 	}
+	n.Options = nodeOptions(m)
 	return n
+}
+
+// nodeOptions reads what a node and the defaults for nodes have in common.
+func nodeOptions(m *yamlfile.Map) (o NodeOptions) {
+	number := func(key string, max int64) int64 {
+		v, _ := m.Get(key).Int(1, max)
+		return v
+	}
+	o.Workers = int(number("workers", 256))
+	o.Frames = int(number("frames", 1<<24))
+	o.Dead = int(number("dead", 100))
+	o.Budget = number("budget", 1<<40)
+	o.Strikes = int(number("strikes", 1<<20))
+	o.Hello, _ = m.Get("hello").Duration(time.Minute)
+	o.Limits = limits(m.Get("limits"))
+	o.Protocol = limits(m.Get("protocol-limits"))
+	return o
+}
+
+// limits reads a mapping from resource to amount and keeps the words, which the node file uses too.
+func limits(v yamlfile.Node) Limits {
+	var out Limits
+	v.Map("limits").Each(func(key string, pos errs.Pos, v yamlfile.Node) {
+		r, err := resctl.ParseResource(key)
+		if err != nil {
+			v.Errorf("%v", err)
+			return
+		}
+		s, ok := v.Text()
+		switch {
+		case !ok:
+			return
+		case s == "none":
+		case r == resctl.CPU:
+			v.Duration(time.Hour)
+		default:
+			v.Int(0, 1<<50)
+		}
+		if out == nil {
+			out = make(Limits)
+		}
+		out[key] = s
+	})
+	return out
+}
+
+func (t *Topology) protocol(i int, v yamlfile.Node) Protocol {
+	t.mark("protocols", i, "", v.Pos())
+	m := v.Map("protocol")
+	defer m.Close()
+	var p Protocol
+	file := m.Need("file")
+	p.File, _ = file.Text()
+	t.mark("protocols", i, "file", file.Pos())
+	at := m.Get("at")
+	t.mark("protocols", i, "at", at.Pos())
+	p.At = at.Texts()
+	return p
 }
 
 func (t *Topology) link(i int, v yamlfile.Node, def Link) Link {
@@ -170,6 +237,9 @@ func linkSettings(m *yamlfile.Map, l *Link) {
 	impairment(m, &l.Impair)
 	if v, ok := m.Get("mtu").Int(MinMTU, MaxMTU); ok {
 		l.MTU = int(v)
+	}
+	if v, ok := m.Get("cost").Int(1, 65535); ok {
+		l.Cost = int(v)
 	}
 	if v, ok := m.Get("direct").Bool(); ok {
 		l.Direct = v
@@ -223,6 +293,11 @@ func (t *Topology) action(i int, v yamlfile.Node) Action {
 		if a.Do == Impair {
 			impairment(m, &a.Impair)
 		}
+	case Send, Probe:
+		n := m.Need("node")
+		a.Node, _ = n.Text()
+		t.mark("actions", i, "node", n.Pos())
+		t.capsule(i, m, &a.Capsule)
 	default:
 		if ok {
 			do.Errorf("%q is not an action; use one of %s", s, verbs)
@@ -233,8 +308,39 @@ func (t *Topology) action(i int, v yamlfile.Node) Action {
 	return a
 }
 
+func (t *Topology) capsule(i int, m *yamlfile.Map, c *Capsule) {
+	to := m.Need("to")
+	c.To, _ = to.Text()
+	t.mark("actions", i, "to", to.Pos())
+	c.Protocol, _ = m.Need("protocol").Text()
+	c.Class, _ = m.Need("class").Text()
+	number := func(key string, min, max int64) int64 {
+		v, _ := m.Get(key).Int(min, max)
+		return v
+	}
+	c.Port = uint16(number("port", 0, 65535))
+	c.Count = int(number("count", 1, MaxCapsules))
+	c.TTL = uint32(number("ttl", 1, 255))
+	c.Credit = uint32(number("credit", 1, 1<<31))
+	c.Interval, _ = m.Get("interval").Duration(time.Minute)
+	c.Wait, _ = m.Get("wait").Duration(time.Minute)
+	payload := m.Get("payload")
+	if s, ok := payload.Text(); ok {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			payload.Errorf("%q is not hexadecimal: %v", clip(s), err)
+		}
+		c.Payload = b
+	}
+	if seq := m.Get("seq-at"); seq.Exists() {
+		if v, ok := seq.Int(0, int64(len(c.Payload))-4); ok {
+			c.SeqAt = int(v) + 1
+		}
+	}
+}
+
 var verbs = strings.Join([]string{
-	string(Kill), string(Stop), string(Start), string(Exec), string(LinkDown), string(LinkUp), string(Impair),
+	string(Kill), string(Stop), string(Start), string(Exec), string(LinkDown), string(LinkUp), string(Impair), string(Send), string(Probe),
 }, ", ")
 
 func (t *Topology) prefix(v yamlfile.Node, field string) netip.Prefix {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/janos-os/janos/errs"
@@ -15,6 +17,7 @@ import (
 type Plan struct {
 	Name    string     `json:"name"`
 	Seed    uint64     `json:"seed"`
+	Routing Routing    `json:"routing"`
 	Nodes   []NodePlan `json:"nodes"`
 	Links   []LinkPlan `json:"links"`
 	Actions []Action   `json:"actions,omitempty"`
@@ -32,7 +35,9 @@ type NodePlan struct {
 	Kind       Kind        `json:"kind"`
 	Addr       netip.Addr  `json:"addr"` // logical address, on the loopback interface
 	Interfaces []Interface `json:"interfaces"`
-	Routes     []Route     `json:"routes,omitempty"` // what the lab enters in the kernel's table
+	Routes     []Route     `json:"routes,omitempty"`    // what the lab enters in the kernel's table
+	Protocols  []string    `json:"protocols,omitempty"` // descriptions of protocols that it has from the start
+	Options    NodeOptions `json:"options,omitzero"`
 }
 
 // Interface is one end of a link.
@@ -54,6 +59,7 @@ type LinkPlan struct {
 	Name   string          `json:"name"`
 	Ends   [2]End          `json:"ends"`
 	MTU    int             `json:"mtu"`
+	Cost   int             `json:"cost,omitempty"` // for routing
 	Impair wire.Impairment `json:"impairment"`
 	Direct bool            `json:"direct,omitempty"`
 }
@@ -99,19 +105,27 @@ func (t *Topology) Plan() (*Plan, error) {
 		return nil, err
 	}
 	p := &Plan{
-		Name: t.Name, Seed: t.Seed, Actions: t.Actions, Duration: t.Duration,
+		Name: t.Name, Seed: t.Seed, Routing: t.Routes, Actions: t.Actions, Duration: t.Duration,
 		Nodes: make([]NodePlan, len(t.Nodes)),
 		Links: make([]LinkPlan, len(t.Links)),
 	}
 	for i, n := range t.Nodes {
-		p.Nodes[i] = NodePlan{Index: i, Name: n.Name, Kind: n.Kind, Addr: n.Addr}
+		p.Nodes[i] = NodePlan{Index: i, Name: n.Name, Kind: n.Kind, Addr: n.Addr, Options: n.Options.over(t.Defaults)}
 	}
 	for i, name := range t.linkNames() {
 		p.Links[i].Name = name
 	}
 	p.index()
+	for _, pr := range t.Protocols {
+		for i := range p.Nodes {
+			n := &p.Nodes[i]
+			if len(pr.At) == 0 && n.Kind == Host || slices.Contains(pr.At, n.Name) {
+				n.Protocols = append(n.Protocols, t.path(pr.File))
+			}
+		}
+	}
 	for i, l := range t.Links {
-		lp := LinkPlan{Index: i, Name: p.Links[i].Name, MTU: l.MTU, Impair: l.Impair, Direct: l.Direct}
+		lp := LinkPlan{Index: i, Name: p.Links[i].Name, MTU: l.MTU, Cost: l.Cost, Impair: l.Impair, Direct: l.Direct}
 		if lp.MTU == 0 {
 			lp.MTU = DefaultMTU
 		}
@@ -137,6 +151,14 @@ func (t *Topology) Plan() (*Plan, error) {
 	}
 	p.routes(t.Routes)
 	return p, nil
+}
+
+// path resolves a path of the file.
+func (t *Topology) path(p string) string {
+	if filepath.IsAbs(p) || t.file == "" {
+		return p
+	}
+	return filepath.Join(filepath.Dir(t.file), p)
 }
 
 // index makes nodes and links findable by name.

@@ -43,6 +43,27 @@ func (l *Lab) Act(ctx context.Context, a Action) error {
 		}
 		return nil
 	}
+	if a.Do == Send || a.Do == Probe {
+		if l.opt.Capsules == nil {
+			return errs.New(errs.NotSupported, "the nodes of lab %s send no capsules", l.plan.Name)
+		}
+		n, err := l.node(a.Node)
+		if err != nil {
+			return err
+		}
+		to, err := l.node(a.Capsule.To)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		dir := l.state.Nodes[n.Index].Dir
+		l.mu.Unlock()
+		detail, err := l.opt.Capsules(ctx, n, dir, a, to)
+		if err == nil {
+			l.event(string(a.Do), n.Name, "", detail)
+		}
+		return err
+	}
 	return errs.New(errs.Invalid, "%q is not an action; use one of %s", clip(string(a.Do)), verbs)
 }
 

@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"cmp"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -17,7 +19,8 @@ const (
 	MaxNodes      = 10_000 // nodes
 	MaxLinks      = 50_000 // links
 	MaxInterfaces = 250    // links at one node
-	MaxDelay      = 10 * time.Second
+	MaxCapsules   = 10_000_000
+	MaxDelay      = wire.MaxDelay
 	MinMTU        = 576
 	MaxMTU        = 9000
 	DefaultMTU    = 1500
@@ -60,8 +63,11 @@ type Topology struct {
 	NodePool netip.Prefix // where nodes without an address get it from; zero means 10.255.0.0/16
 	Nodes    []Node
 	Links    []Link
-	Actions  []Action
-	Duration time.Duration // how long a run lasts at least; zero means until the last action is done
+	Defaults NodeOptions // of nodes that do not say otherwise
+	// Protocols are registered at nodes when they start; all others load them from the network.
+	Protocols []Protocol
+	Actions   []Action
+	Duration  time.Duration // how long a run lasts at least; zero means until the last action is done
 
 	file  string // for errors and relative paths; empty when not from a file
 	place map[placeKey]errs.Pos
@@ -72,6 +78,51 @@ type Node struct {
 	Name string
 	Kind Kind
 	Addr netip.Addr // its one logical address; zero means from the pool
+
+	Options NodeOptions
+}
+
+// NodeOptions are settings of a node's process. Zero values mean what Topology.Defaults says, and then the node's own defaults.
+type NodeOptions struct {
+	Workers  int           `json:"workers,omitempty"`         // threads that handle packets
+	Frames   int           `json:"frames,omitempty"`          // packet buffers
+	Hello    time.Duration `json:"hello_ns,omitempty"`        // interval of neighbour hellos
+	Dead     int           `json:"dead,omitempty"`            // missed hellos until a neighbour is given up
+	Budget   int64         `json:"budget,omitempty"`          // fuel for one evaluation
+	Strikes  int           `json:"strikes,omitempty"`         // faults that end a protocol
+	Limits   Limits        `json:"limits,omitempty"`          // of the whole node
+	Protocol Limits        `json:"protocol_limits,omitempty"` // of each protocol's domain
+}
+
+// Limits are amounts by the name of the resource, as node files have them: "memory": "4194304", "cpu": "500ms".
+type Limits map[string]string
+
+// over returns o with what is zero taken from below.
+func (o NodeOptions) over(below NodeOptions) NodeOptions {
+	o.Workers = cmp.Or(o.Workers, below.Workers)
+	o.Frames = cmp.Or(o.Frames, below.Frames)
+	o.Hello = cmp.Or(o.Hello, below.Hello)
+	o.Dead = cmp.Or(o.Dead, below.Dead)
+	o.Budget = cmp.Or(o.Budget, below.Budget)
+	o.Strikes = cmp.Or(o.Strikes, below.Strikes)
+	o.Limits = o.Limits.over(below.Limits)
+	o.Protocol = o.Protocol.over(below.Protocol)
+	return o
+}
+
+func (l Limits) over(below Limits) Limits {
+	if len(below) == 0 {
+		return l
+	}
+	out := maps.Clone(below)
+	maps.Copy(out, l)
+	return out
+}
+
+// Protocol is a capsule protocol that some nodes have from the start.
+type Protocol struct {
+	File string   // its description, relative to the topology's file
+	At   []string // names of nodes; none means every host
 }
 
 // Link declares a link between two nodes.
@@ -81,6 +132,7 @@ type Link struct {
 	Addrs  [2]netip.Prefix // address and prefix length at each end; zero means from Prefix
 	Prefix netip.Prefix    // network of the link; zero means from the pool
 	MTU    int             // zero means DefaultMTU
+	Cost   int             // for routing; zero means the nodes' default
 	Impair wire.Impairment // the same in both directions
 	Direct bool            // one virtual link without a wire process between: no impairments, more speed
 }
@@ -97,6 +149,8 @@ const (
 	LinkDown Verb = "link-down" // take the carrier from both ends of Link
 	LinkUp   Verb = "link-up"   // give it back
 	Impair   Verb = "impair"    // give Link the impairment in Impair
+	Send     Verb = "send"      // have Node inject the capsules in Capsule
+	Probe    Verb = "probe"     // the same, and wait until they have come back
 )
 
 // Action is something that happens to the network at a time.
@@ -107,6 +161,22 @@ type Action struct {
 	Link    string          `json:"link,omitempty"`
 	Command []string        `json:"command,omitempty"`
 	Impair  wire.Impairment `json:"impairment,omitzero"`
+	Capsule Capsule         `json:"capsule,omitzero"`
+}
+
+// Capsule says which capsules a node injects.
+type Capsule struct {
+	Protocol string        `json:"protocol"` // name; registered at the node
+	Class    string        `json:"class"`
+	To       string        `json:"to"`                    // name of a node
+	Port     uint16        `json:"port,omitempty"`        // of the application at the destination
+	Count    int           `json:"count,omitempty"`       // zero means one
+	Interval time.Duration `json:"interval_ns,omitempty"` // between them
+	Wait     time.Duration `json:"wait_ns,omitempty"`     // for the last one to come back
+	Payload  []byte        `json:"payload,omitempty"`     // class-specific bytes
+	SeqAt    int           `json:"seq_at,omitempty"`      // offset in Payload, plus one, where probes carry their number in 32 bits
+	TTL      uint32        `json:"ttl,omitempty"`
+	Credit   uint32        `json:"credit,omitempty"`
 }
 
 // placeKey finds the place of a thing in the file; the zero Pos is the answer for things that are not from one.

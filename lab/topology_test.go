@@ -90,6 +90,54 @@ func TestParseAndPlan(t *testing.T) {
 	}
 }
 
+func TestNodeOptionsAndProtocols(t *testing.T) {
+	topo, err := Parse("dir/n.yaml", []byte(`name: n
+duration: 3s
+defaults: {node: {hello: 50ms, dead: 4, limits: {memory: 1000, frames: 7}}}
+nodes:
+  - {name: a, kind: host, dead: 2, limits: {frames: 9}}
+  - {name: r, kind: router, budget: 5000}
+  - {name: b, kind: host}
+links:
+  - {ends: [a, r], cost: 3}
+  - {ends: [r, b]}
+protocols:
+  - {file: p/ping.yaml}
+  - {file: /q/trace.yaml, at: [r, a]}
+actions:
+  - {at: 1s, do: probe, node: a, to: b, protocol: ping, class: main, count: 3, interval: 10ms, payload: 0000000000, seq-at: 1}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := topo.Plan()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := time.Millisecond
+	for name, want := range map[string]NodeOptions{
+		"a": {Hello: 50 * ms, Dead: 2, Limits: Limits{"memory": "1000", "frames": "9"}},
+		"r": {Hello: 50 * ms, Dead: 4, Budget: 5000, Limits: Limits{"memory": "1000", "frames": "7"}},
+		"b": {Hello: 50 * ms, Dead: 4, Limits: Limits{"memory": "1000", "frames": "7"}},
+	} {
+		if got := p.Node(name).Options; !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, want %+v", name, got, want)
+		}
+	}
+	if got := fmt.Sprint(p.Node("a").Protocols, p.Node("r").Protocols, p.Node("b").Protocols); got != "[dir/p/ping.yaml /q/trace.yaml] [/q/trace.yaml] [dir/p/ping.yaml]" {
+		t.Errorf("protocols: %s", got)
+	}
+	if p.Link("a-r").Cost != 3 || p.Duration != 3*time.Second {
+		t.Errorf("cost %d, duration %s", p.Link("a-r").Cost, p.Duration)
+	}
+	want := Action{At: time.Second, Do: Probe, Node: "a", Capsule: Capsule{
+		Protocol: "ping", Class: "main", To: "b", Count: 3, Interval: 10 * ms, Payload: make([]byte, 5), SeqAt: 2,
+	}}
+	if !reflect.DeepEqual(p.Actions[0], want) {
+		t.Errorf("action %+v, want %+v", p.Actions[0], want)
+	}
+}
+
 func TestPlanJSONRoundTrip(t *testing.T) {
 	topo, err := Parse("small.yaml", []byte(small))
 	if err != nil {

@@ -66,9 +66,9 @@ func (f Form) String() string {
 	return "unknown"
 }
 
-// Probe returns the best form that this process can build on this machine, and why a better one cannot be. helper is as in
+// BestForm returns the best form that this process can build on this machine, and why a better one cannot be. helper is as in
 // Options; its verb "probe" is run in a user namespace to try.
-func Probe(helper []string) (Form, string) {
+func BestForm(helper []string) (Form, string) {
 	if inOwnUserNS() {
 		return Namespaces, ""
 	}
@@ -101,7 +101,7 @@ func Probe(helper []string) (Form, string) {
 	return UserNamespace, strings.TrimSuffix(why, "; ")
 }
 
-// ProbeMain is what Probe runs: it tries in the current network namespace what a laboratory needs. It returns the exit code.
+// ProbeMain is what BestForm runs: it tries in the current network namespace what a laboratory needs. It returns the exit code.
 func ProbeMain(stderr io.Writer) int {
 	if err := tryLink(); err != nil {
 		fmt.Fprintln(stderr, err)
