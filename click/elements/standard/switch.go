@@ -1,0 +1,73 @@
+package standard
+
+import (
+	"strconv"
+
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/packet"
+)
+
+func init() {
+	click.Register(click.Class{
+		Name: "Switch", Ports: "1/-", Processing: "h", New: func() click.Element { return &Switch{} },
+		Doc: click.Doc{
+			Group: "standard", Title: "sends packets to the output that is chosen at run time",
+			Args:     []string{"OUTPUT: Number of the output; -1 drops; default 0."},
+			Handlers: []string{"switch (rw): The OUTPUT argument."},
+			Example:  "... -> s :: Switch(1); s[0] -> ...; s[1] -> ...;", See: []string{"RoundRobinSwitch", "PaintSwitch"},
+		},
+	})
+	click.Register(click.Class{
+		Name: "RoundRobinSwitch", Ports: "1/1-", Processing: "h", New: func() click.Element { return &RoundRobinSwitch{} },
+		Doc: click.Doc{
+			Group: "standard", Title: "sends packets to its outputs in turn",
+			Example: "... -> r :: RoundRobinSwitch; r[0] -> ...; r[1] -> ...;", See: []string{"Switch", "RoundRobinSched"},
+		},
+	})
+}
+
+// Switch sends packets to one output.
+type Switch struct {
+	click.Base
+	output int
+}
+
+func (e *Switch) value() click.Value { return click.IntRange(&e.output, -1, e.Outputs()-1) }
+
+// Configure implements click.Element.
+func (e *Switch) Configure(a *click.Args) { a.Parse(click.May("OUTPUT", e.value())) }
+
+// Push implements click.Pusher.
+func (e *Switch) Push(_ int, b *packet.Batch) {
+	if e.output < 0 {
+		e.Drop(b)
+		return
+	}
+	e.Forward(e.output, b)
+}
+
+// AddHandlers implements click.HandlerAdder.
+func (e *Switch) AddHandlers(h *click.Handlers) {
+	h.Value("switch", func() string { return strconv.Itoa(e.output) }, e.value())
+}
+
+// RoundRobinSwitch sends packets to its outputs in turn.
+type RoundRobinSwitch struct {
+	click.Base
+	next int
+}
+
+// Configure implements click.Element.
+func (e *RoundRobinSwitch) Configure(a *click.Args) { a.Parse() }
+
+// Push implements click.Pusher.
+func (e *RoundRobinSwitch) Push(_ int, b *packet.Batch) {
+	var ports [packet.MaxBatch]uint16
+	for i := range b.Len() {
+		ports[i] = uint16(e.next)
+		if e.next++; e.next == e.Outputs() {
+			e.next = 0
+		}
+	}
+	e.Split(b, &ports)
+}

@@ -1,0 +1,274 @@
+package click
+
+import (
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
+)
+
+// Handler is a named value of an element that can be read, written, or both. Its functions run on the
+// router's worker.
+type Handler struct {
+	Name  string
+	Read  func(param string) (string, error) // nil: write-only
+	Write func(value string) error           // nil: read-only; a refused value must change nothing
+	Raw   bool                               // the value's last newline belongs to it
+}
+
+// Handlers is where an element registers its handlers.
+type Handlers struct {
+	byName map[string]*Handler
+}
+
+// HandlerAdder is an element with handlers of its own.
+type HandlerAdder interface{ AddHandlers(h *Handlers) }
+
+func (h *Handlers) get(name string) *Handler {
+	k := h.byName[name]
+	if k == nil {
+		k = &Handler{Name: name}
+		h.byName[name] = k
+	}
+	return k
+}
+
+// Add registers a handler, or what it adds to one of the same name.
+func (h *Handlers) Add(n Handler) {
+	k := h.get(n.Name)
+	if n.Read != nil {
+		k.Read = n.Read
+	}
+	if n.Write != nil {
+		k.Write = n.Write
+	}
+	k.Raw = k.Raw || n.Raw
+}
+
+// Read registers a function that returns text.
+func (h *Handlers) Read(name string, fn func() string) {
+	h.Add(Handler{Name: name, Read: func(string) (string, error) { return fn(), nil }})
+}
+
+// Write registers a function that takes text.
+func (h *Handlers) Write(name string, fn func(value string) error) {
+	h.Add(Handler{Name: name, Write: fn})
+}
+
+// Count makes a counter readable.
+func (h *Handlers) Count(name string, n *uint64) {
+	h.Read(name, func() string { return strconv.FormatUint(*n, 10) })
+}
+
+// Value makes a variable readable as get shows it and, if set is not nil, writable by an argument value.
+func (h *Handlers) Value(name string, get func() string, set Value) {
+	h.Read(name, get)
+	if set != nil {
+		h.Write(name, func(v string) error { return set(strings.TrimSpace(v), nil) })
+	}
+}
+
+// Names returns the handlers' names.
+func (h *Handlers) Names() []string {
+	out := make([]string, 0, len(h.byName))
+	for n := range h.byName {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// addHandlers gives an element the handlers that all have, and its own.
+func (r *Router) addHandlers(i int) {
+	el := r.elements[i]
+	b := el.base()
+	h := &Handlers{byName: map[string]*Handler{}}
+	b.handlers = h
+	h.Read("class", func() string { return b.class.Name })
+	h.Read("name", func() string { return b.name })
+	h.Read("config", func() string { return b.config })
+	h.Read("ports", func() string { return r.portsText(i) })
+	h.Read("handlers", func() string { return h.text() })
+	h.Count("drops", &b.drops)
+	if len(b.tasks) > 0 {
+		k := b.tasks[0]
+		h.Value("scheduled", func() string { return strconv.FormatBool(k.Scheduled()) }, func(s string, _ *Args) error {
+			var on bool
+			if err := Bool(&on)(s, nil); err != nil {
+				return err
+			}
+			if on {
+				k.Schedule()
+			} else {
+				k.Unschedule()
+			}
+			return nil
+		})
+		h.Value("tickets", func() string { return strconv.Itoa(k.Tickets()) }, func(s string, _ *Args) error {
+			n := 0
+			if err := Int(&n)(s, nil); err != nil {
+				return err
+			}
+			return k.SetTickets(n)
+		})
+		h.Read("home_thread", func() string { return strconv.Itoa(b.thread.worker.ID()) })
+		h.Read("runs", func() string { return strconv.FormatUint(k.runs, 10) })
+	}
+	if a, ok := el.(HandlerAdder); ok {
+		a.AddHandlers(h)
+	}
+}
+
+func (h *Handlers) text() string {
+	var b strings.Builder
+	for _, n := range h.Names() {
+		k := h.byName[n]
+		b.WriteString(n + "\t")
+		if k.Read != nil {
+			b.WriteByte('r')
+		}
+		if k.Write != nil {
+			b.WriteByte('w')
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+func (r *Router) portsText(i int) string {
+	var b strings.Builder
+	el := r.elements[i].base()
+	side := func(n int, noun string, kinds []Kind, other func(port int) []string) {
+		b.WriteString(strings.Replace(describe([2]int{n, n}, noun), " ", " ", 1) + "\n")
+		for p := range n {
+			b.WriteString(kinds[p].String() + "\t-\t" + strings.Join(other(p), ", ") + "\n")
+		}
+	}
+	side(el.nin, "input", el.inKinds, func(p int) (s []string) {
+		for _, e := range r.into[i] {
+			if e.ToPort == p {
+				s = append(s, r.elements[e.From].base().name+" ["+strconv.Itoa(e.FromPort)+"]")
+			}
+		}
+		return s
+	})
+	side(el.nout, "output", el.outKinds, func(p int) (s []string) {
+		for _, e := range r.from[i] {
+			if e.FromPort == p {
+				s = append(s, "["+strconv.Itoa(e.ToPort)+"] "+r.elements[e.To].base().name)
+			}
+		}
+		return s
+	})
+	return b.String()
+}
+
+// global returns the router's own handlers.
+func (r *Router) global() *Handlers {
+	h := &Handlers{byName: map[string]*Handler{}}
+	h.Read("config", func() string { return r.spec.String() })
+	h.Read("flatconfig", func() string { return r.spec.String() })
+	h.Read("requirements", func() string { return lines(r.spec.Requires) })
+	h.Read("list", func() string {
+		names := make([]string, len(r.elements))
+		for i, el := range r.elements {
+			names[i] = el.base().name
+		}
+		return strconv.Itoa(len(names)) + "\n" + lines(names)
+	})
+	h.Read("classes", func() string {
+		var names []string
+		for _, c := range Classes() {
+			names = append(names, c.Name)
+		}
+		return lines(names)
+	})
+	h.Read("handlers", func() string { return h.text() })
+	h.Write("stop", func(string) error { r.Stop(); return nil })
+	return h
+}
+
+func lines(s []string) string {
+	if len(s) == 0 {
+		return ""
+	}
+	return strings.Join(s, "\n") + "\n"
+}
+
+// lookup finds a handler by its full name: element.handler, or a global one's name alone.
+func (r *Router) lookup(name string) (*Handler, error) {
+	h := r.globals
+	short := name
+	if el, rest, ok := cutLast(name, '.'); ok {
+		e := r.Element(el)
+		if e == nil {
+			return nil, errs.New(errs.NotFound, "no element named '%s'", el)
+		}
+		h, short = e.base().handlers, rest
+	}
+	k := h.byName[short]
+	if k == nil {
+		return nil, errs.New(errs.NotFound, "no handler named '%s'", name)
+	}
+	return k, nil
+}
+
+func cutLast(s string, c byte) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, c)
+	if i < 0 {
+		return "", s, false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// Read calls the read handler "element.handler", or a global one, and returns its value. It waits for the
+// router's worker and must not be called on it.
+func (r *Router) Read(name, param string) (string, error) {
+	var v string
+	var err error
+	if derr := r.Do(func() { v, err = r.ReadHere(name, param) }); derr != nil {
+		return "", derr
+	}
+	return v, err
+}
+
+// Write calls a write handler, like Read.
+func (r *Router) Write(name, value string) error {
+	var err error
+	if derr := r.Do(func() { err = r.WriteHere(name, value) }); derr != nil {
+		return derr
+	}
+	return err
+}
+
+// ReadHere is Read for callers on the worker.
+func (r *Router) ReadHere(name, param string) (string, error) {
+	k, err := r.lookup(name)
+	if err != nil {
+		return "", err
+	}
+	if k.Read == nil {
+		return "", errs.New(errs.Permission, "handler '%s' is write-only", name)
+	}
+	return k.Read(param)
+}
+
+// WriteHere is Write for callers on the worker.
+func (r *Router) WriteHere(name, value string) error {
+	k, err := r.lookup(name)
+	if err != nil {
+		return err
+	}
+	if k.Write == nil {
+		return errs.New(errs.Permission, "handler '%s' is read-only", name)
+	}
+	if err := k.Write(value); err != nil {
+		return errs.New(errs.KindOf(err), "%s: %w", name, err)
+	}
+	return nil
+}
+
+// Now returns the time as elements see it. On the worker.
+func (r *Router) Now() clock.Time { return r.thread.now }

@@ -1,0 +1,8 @@
+// Package decide has decision programs over packets: graphs of tests on masked words, into which classifier
+// elements compile their patterns. An [Expr] is a condition, [Compile] makes a [Program] of an
+// ordered list of conditions and results, and [Program.Match] walks it. A Program never changes, so any number of
+// workers may use one.
+//
+// The trap: a test on bytes that the packet does not have fails, also beneath a negation the test itself fails and
+// the negation then holds; conditions that must not hold for short packets have to test the length of something.
+package decide

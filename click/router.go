@@ -1,0 +1,330 @@
+package click
+
+import (
+	"io"
+	"os"
+	"sort"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/janos-os/janos/click/lang"
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
+)
+
+// Env is what a router gets from its surroundings.
+type Env struct {
+	Domain *nodeos.Domain // pays for everything; required
+	Worker int            // runs the router; -1: the domain's home worker
+	Rand   *clock.Rand    // the router's alone; nil: a new stream of the node's
+	Output io.Writer      // where elements print; nil: standard error
+	// Values are things that elements of other packages need, by names that those packages define.
+	Values map[string]any
+}
+
+// Router is a running graph.
+type Router struct {
+	spec     *GraphSpec
+	domain   *nodeos.Domain
+	owner    packet.Owner
+	rand     *clock.Rand
+	output   io.Writer
+	values   map[string]any
+	elements []Element
+	byName   map[string]int
+	from     [][]lang.Edge
+	into     [][]lang.Edge
+	thread   *Thread
+	globals  *Handlers
+
+	stopped atomic.Bool
+	once    sync.Once
+	done    chan struct{} // closed by Stop
+	cleaned bool          // the worker's
+}
+
+// New makes a router of spec and starts it. The spec may be used again. The error has all mistakes of the
+// first phase that found any: classes and arguments, ports, initialization. New
+// is for the control side; it waits for the worker.
+func New(spec *GraphSpec, env Env) (*Router, error) {
+	if env.Domain == nil {
+		return nil, errs.New(errs.Internal, "click: no domain")
+	}
+	node := env.Domain.Node()
+	w := env.Domain.Home()
+	if env.Worker >= node.Workers() {
+		return nil, errs.New(errs.Invalid, "click: worker %d, the node has %d", env.Worker, node.Workers())
+	}
+	if env.Worker >= 0 {
+		w = node.Worker(env.Worker)
+	}
+	r := &Router{spec: spec, domain: env.Domain, owner: env.Domain.Owner(), rand: env.Rand, output: env.Output,
+		values: env.Values, done: make(chan struct{}), byName: map[string]int{}}
+	if r.rand == nil {
+		r.rand = node.NewRand()
+	}
+	if r.output == nil {
+		r.output = os.Stderr
+	}
+	r.thread = &Thread{router: r, worker: w, cache: w.Cache()}
+	for range 32 {
+		r.thread.scratch = append(r.thread.scratch, new(packet.Batch))
+	}
+	if err := r.make(); err != nil {
+		return nil, err
+	}
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	t, err := env.Domain.NewTask(nodeos.TaskSpec{Name: "click", Worker: w.ID(), Run: r.thread})
+	if err != nil {
+		return nil, err
+	}
+	r.thread.task = t
+	err = r.initialize()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	if !w.Call(func() { r.startHere() }) {
+		return nil, errs.New(errs.Dead, "click: the node has closed")
+	}
+	if !env.Domain.OnDestroy(r.cleanup) {
+		r.Close()
+		return nil, errs.New(errs.Dead, "domain %s is %s", env.Domain.Path(), env.Domain.State())
+	}
+	return r, nil
+}
+
+// label is how messages name an element.
+func (r *Router) label(i int) string {
+	n := &r.spec.Elements[i]
+	return n.Name + " :: " + n.Class
+}
+
+// make creates and configures the elements.
+func (r *Router) make() error {
+	var list errs.List
+	spec := r.spec
+	r.elements = make([]Element, len(spec.Elements))
+	r.from, r.into = make([][]lang.Edge, len(spec.Elements)), make([][]lang.Edge, len(spec.Elements))
+	unknown := map[string]bool{}
+	for i := range spec.Elements {
+		n := &spec.Elements[i]
+		r.byName[n.Name] = i
+		c := LookupClass(n.Class)
+		if c == nil {
+			if !unknown[n.Class] {
+				unknown[n.Class] = true
+				hint := ""
+				if near := nearest(n.Class); len(near) > 0 {
+					hint = ", did you mean " + strings.Join(near, " or ") + "?"
+				}
+				list.Add(&errs.At{Pos: n.Pos, Err: errs.New(errs.NotFound, "unknown element class '%s'%s", n.Class, hint)})
+			}
+			c = &Class{Name: n.Class, Ports: "-/-", Processing: "a/a", New: func() Element { return &missing{} }}
+		}
+		el := c.New()
+		*el.base() = Base{router: r, thread: r.thread, class: c, name: n.Name, config: n.Config(), index: i}
+		r.elements[i] = el
+	}
+	for _, p := range spec.Requires {
+		if p != "compact_config" && p != "janos" {
+			list.Addf(errs.Pos{}, "required package '%s' is not available", p)
+		}
+	}
+	for _, e := range spec.Edges {
+		r.from[e.From] = append(r.from[e.From], e)
+		r.into[e.To] = append(r.into[e.To], e)
+		f, t := r.elements[e.From].base(), r.elements[e.To].base()
+		f.nout, t.nin = max(f.nout, e.FromPort+1), max(t.nin, e.ToPort+1)
+	}
+	r.countPorts(&list)
+	order := make([]int, len(r.elements))
+	for i := range order {
+		order[i] = i
+	}
+	phase := func(i int) int {
+		if p, ok := r.elements[i].(interface{ ConfigurePhase() int }); ok {
+			return p.ConfigurePhase()
+		}
+		return 0
+	}
+	sort.SliceStable(order, func(i, j int) bool { return phase(order[i]) < phase(order[j]) })
+	for _, i := range order {
+		a := &Args{router: r, el: r.elements[i].base(), args: spec.Elements[i].Args}
+		r.elements[i].Configure(a)
+		if len(a.errs) > 0 {
+			list.Add(&errs.At{Pos: spec.Elements[i].Pos, Err: errs.New(errs.Invalid, "While configuring '%s':\n  %s", r.label(i), strings.Join(a.errs, "\n  "))})
+		}
+	}
+	r.resolve(&list)
+	r.connect(&list)
+	return list.Err()
+}
+
+// missing stands for an element of an unknown class, so that the rest can be checked.
+type missing struct{ Base }
+
+// Configure implements Element.
+func (*missing) Configure(*Args) {}
+
+// Act implements Actor.
+func (*missing) Act(*packet.Batch) {}
+
+// check is the place for what can be checked only when everything is connected.
+func (r *Router) check() error {
+	var list errs.List
+	for i, el := range r.elements {
+		if c, ok := el.(interface{ CheckGraph() error }); ok {
+			if err := c.CheckGraph(); err != nil {
+				list.Addf(r.spec.Elements[i].Pos, "'%s': %v", r.label(i), err)
+			}
+		}
+	}
+	return list.Err()
+}
+
+func (r *Router) taskCount() int {
+	n := 0
+	for _, el := range r.elements {
+		n += len(el.base().tasks)
+	}
+	return n
+}
+
+func (r *Router) initialize() error {
+	var list errs.List
+	for i, el := range r.elements {
+		if x, ok := el.(Initializer); ok {
+			if err := x.Initialize(); err != nil {
+				list.Add(&errs.At{Pos: r.spec.Elements[i].Pos, Err: errs.New(errs.KindOf(err), "While initializing '%s':\n  %w", r.label(i), err)})
+			}
+		}
+	}
+	if list.Len() > 0 {
+		return list.Err()
+	}
+	for i := range r.elements {
+		r.addHandlers(i)
+	}
+	r.globals = r.global()
+	return nil
+}
+
+// startHere runs on the worker.
+func (r *Router) startHere() {
+	r.thread.now = r.thread.worker.Now()
+	for _, el := range r.elements {
+		if s, ok := el.(Starter); ok {
+			s.Start()
+		}
+	}
+	r.thread.start()
+}
+
+// Spec returns what the router was made of.
+func (r *Router) Spec() *GraphSpec { return r.spec }
+
+// Domain returns the domain that the router belongs to.
+func (r *Router) Domain() *nodeos.Domain { return r.domain }
+
+// Thread returns the thread that runs the router's tasks.
+func (r *Router) Thread() *Thread { return r.thread }
+
+// Rand returns the router's source of random numbers. On the worker or in Initialize.
+func (r *Router) Rand() *clock.Rand { return r.rand }
+
+// Value returns what Env.Values has under a name, or nil.
+func (r *Router) Value(name string) any { return r.values[name] }
+
+// Element returns the element of that name, or nil.
+func (r *Router) Element(name string) Element {
+	if i, ok := r.byName[name]; ok {
+		return r.elements[i]
+	}
+	return nil
+}
+
+// Elements returns all elements in the order of their declaration.
+func (r *Router) Elements() []Element { return r.elements }
+
+// find resolves a name as an element of the same compound would write it: within its own compound first,
+// then outwards.
+func (r *Router) find(from, name string) Element {
+	for {
+		i := strings.LastIndexByte(from, '/')
+		if i < 0 {
+			return r.Element(name)
+		}
+		from = from[:i]
+		if el := r.Element(from + "/" + name); el != nil {
+			return el
+		}
+	}
+}
+
+// HandlersOf returns the handlers of an element, or of the router for an empty name; nil if there is no such element.
+func (r *Router) HandlersOf(element string) *Handlers {
+	if element == "" {
+		return r.globals
+	}
+	if el := r.Element(element); el != nil {
+		return el.base().handlers
+	}
+	return nil
+}
+
+// Do runs fn on the router's worker between runs of the graph and waits for it. It is for the control side.
+func (r *Router) Do(fn func()) error {
+	ok := false
+	if !r.thread.worker.Call(func() {
+		if ok = !r.cleaned; ok {
+			if now := r.thread.worker.Now(); now > r.thread.now {
+				r.thread.now = now
+			}
+			fn()
+		}
+	}) || !ok {
+		return errs.New(errs.Dead, "the router has ended")
+	}
+	return nil
+}
+
+// Stop makes the router do nothing any more; handlers still work. It may be called from anywhere.
+func (r *Router) Stop() {
+	r.stopped.Store(true)
+	r.once.Do(func() { close(r.done) })
+}
+
+// Done is closed when the router was stopped, by an element, a handler or Stop.
+func (r *Router) Done() <-chan struct{} { return r.done }
+
+// Close stops the router and gives back what its elements hold. It waits for the worker and must not be called on
+// it. Closing twice does nothing.
+func (r *Router) Close() {
+	r.Stop()
+	r.thread.worker.Call(func() {
+		r.cleanup()
+		if r.thread.task != nil {
+			r.thread.task.Close()
+		}
+	})
+}
+
+// cleanup runs on the worker.
+func (r *Router) cleanup() {
+	if r.cleaned {
+		return
+	}
+	r.Stop()
+	r.cleaned = true
+	for _, el := range r.elements {
+		if c, ok := el.(Cleaner); ok {
+			c.Cleanup()
+		}
+	}
+}

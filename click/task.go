@@ -1,0 +1,91 @@
+package click
+
+import "github.com/janos-os/janos/errs"
+
+// Tickets decide how often a task runs among those that are scheduled.
+const (
+	DefaultTickets = 1 << 10
+	MaxTickets     = 1 << 15
+	stride1        = 1 << 30
+)
+
+// Task is work of an element that is run again and again while it is scheduled. All methods belong
+// to the router's worker, or to Initialize.
+type Task struct {
+	thread  *Thread
+	el      *Base
+	fn      func() (packets int, more bool)
+	tickets int
+	stride  uint64
+	pass    uint64
+	seq     uint64
+	index   int  // in the thread's heap, -1 if not scheduled
+	again   bool // scheduled while it ran
+	runs    uint64
+}
+
+// NewTask makes a task of the element, not scheduled. The function says how many packets it
+// handled and whether it is to run again without being scheduled; it should handle a burst of
+// packets and return.
+func (e *Base) NewTask(fn func() (packets int, more bool)) *Task {
+	k := &Task{thread: e.thread, el: e, fn: fn, index: -1}
+	k.setTickets(DefaultTickets)
+	e.tasks = append(e.tasks, k)
+	e.thread.heap = grow(e.thread.heap, e.router.taskCount())
+	return k
+}
+
+// grow makes room so that the packet path does not have to.
+func grow(h []*Task, n int) []*Task {
+	if cap(h) < n {
+		h = append(make([]*Task, 0, 2*n), h...)
+	}
+	return h
+}
+
+// NewOutsideTask makes a task that runs whenever something outside the graph may have happened: its
+// source (an in-channel, a queue of another domain) wakes Thread.Task.
+func (e *Base) NewOutsideTask(fn func() (packets int, more bool)) *Task {
+	k := e.NewTask(fn)
+	e.thread.outside = append(e.thread.outside, k)
+	return k
+}
+
+// Schedule makes the task run in its turn.
+func (k *Task) Schedule() {
+	t := k.thread
+	if k.index >= 0 {
+		k.again = k.again || t.current == k
+		return
+	}
+	k.pass = max(k.pass, t.pass+k.stride)
+	t.add(k)
+	if t.started && !t.running && len(t.heap) == 1 {
+		t.task.Wake()
+	}
+}
+
+// Unschedule makes the task not run until it is scheduled again.
+func (k *Task) Unschedule() {
+	k.again = false
+	if k.index >= 0 {
+		k.thread.remove(k)
+	}
+}
+
+// Scheduled reports whether the task will run.
+func (k *Task) Scheduled() bool { return k.index >= 0 }
+
+// Tickets returns the task's share.
+func (k *Task) Tickets() int { return k.tickets }
+
+// SetTickets changes the task's share, 1 to MaxTickets.
+func (k *Task) SetTickets(n int) error {
+	if n < 1 || n > MaxTickets {
+		return errs.New(errs.Invalid, "tickets %d, want 1 to %d", n, MaxTickets)
+	}
+	k.setTickets(n)
+	return nil
+}
+
+func (k *Task) setTickets(n int) { k.tickets, k.stride = n, uint64(stride1/n) }
