@@ -1,0 +1,75 @@
+// Command janos runs active-network nodes, laboratories of them, and the tools of those who
+// write capsules. `janos help` lists what it can do.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/janos-os/janos/errs"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := rootCommand().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "janos: %v\n", err)
+	}
+	os.Exit(errs.ExitCode(err))
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "janos",
+		Short: "Active-network nodes on Linux: routers that run code which arrives with the packets",
+		Long: `janos runs nodes of an active network: routers and hosts that load code from the
+network, one hop after the other, and run it contained and metered.
+
+To see it work, as root:        janos demo examples/first-network
+To write a capsule of your own: janos capsule new hello
+To know what works here:        janos doctor`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       versionText(),
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.AddGroup(
+		&cobra.Group{ID: "run", Title: "Running nodes and networks:"},
+		&cobra.Group{ID: "machine", Title: "About this machine:"},
+	)
+	add := func(group string, cmds ...*cobra.Command) {
+		for _, c := range cmds {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add("run", nodeCommand(), showCommand())
+	add("machine", doctorCommand(), versionCommand())
+	return root
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version of this binary", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), versionText()) },
+	}
+}
+
+func versionText() string {
+	v := version
+	if info, ok := debug.ReadBuildInfo(); ok && v == "unknown" && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("janos %s %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}

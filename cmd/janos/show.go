@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/janos-os/janos/control"
+	"github.com/janos-os/janos/resctl"
+)
+
+func showCommand() *cobra.Command {
+	var socket string
+	var asJSON bool
+	root := &cobra.Command{
+		Use: "show", Short: "Look into a running node",
+		Long: `Asks a running node over its control socket. Say which with --control or the environment variable
+JANOS_CONTROL. With --json the answer is printed as the node gave it.`,
+	}
+	root.PersistentFlags().StringVar(&socket, "control", "", "control socket of the node (default $JANOS_CONTROL)")
+	root.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
+
+	add := func(use, short string, args cobra.PositionalArgs, run func(ctx context.Context, c *control.Client, args []string, out io.Writer) (any, func(w io.Writer), error)) *cobra.Command {
+		c := &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
+			path, err := socketOf(socket)
+			if err != nil {
+				return err
+			}
+			v, text, err := run(cmd.Context(), control.Dial(path), args, cmd.OutOrStdout())
+			if err != nil || v == nil && text == nil {
+				return err
+			}
+			if asJSON || text == nil {
+				e := json.NewEncoder(cmd.OutOrStdout())
+				e.SetIndent("", "  ")
+				return e.Encode(v)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			text(w)
+			return w.Flush()
+		}}
+		root.AddCommand(c)
+		return c
+	}
+
+	add("status", "Links, domains, channels, frames, workers", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		s, err := c.Status(ctx)
+		return s, func(w io.Writer) { printStatus(w, &s) }, err
+	})
+	add("accounts", "The account tree: use, limit and refusals of each resource", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		as, err := c.Accounts(ctx)
+		return as, func(w io.Writer) { printAccounts(w, as) }, err
+	})
+	add("routes", "Neighbours, and routes to nodes and prefixes", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		r, err := c.Routes(ctx)
+		return r, func(w io.Writer) {
+			fmt.Fprintf(w, "node %s, table %d\n", r.Node, r.Version)
+			fmt.Fprintln(w, "neighbour\tlink\taddress\tused\tlast hello")
+			for _, n := range r.Neighbours {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%v\t%.3fs\n", n.Node, n.LinkName, n.IP, n.Adjacent, n.LastHello.Seconds())
+			}
+			fmt.Fprintln(w, "\nroute to\tcost\tvia\tlink")
+			for _, n := range r.Nodes {
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", n.Node, n.Cost, n.Via.Node, n.Via.LinkName)
+			}
+			for _, p := range r.Prefixes {
+				if p.Via == nil {
+					fmt.Fprintf(w, "%s\t0\there\t\n", p.Prefix)
+					continue
+				}
+				fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", p.Prefix, p.Cost, p.Via.Node, p.Via.LinkName)
+			}
+		}, err
+	})
+	add("ants", "Protocols, counters and drops of the ANTS execution environment", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		a, err := c.ANTS(ctx)
+		return a, func(w io.Writer) { printANTS(w, &a) }, err
+	})
+	add("kills", "Which capsules were killed, where and why", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		a, err := c.ANTS(ctx)
+		return a.LastKills, func(w io.Writer) {
+			fmt.Fprintf(w, "%d kills on node %s; the last %d:\n", a.Kills, a.Node, len(a.LastKills))
+			fmt.Fprintln(w, "time\tprotocol\tclass\treason\tfuel\tfunction\toffset\tfrom")
+			for _, k := range a.LastKills {
+				fmt.Fprintf(w, "%.3fs\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", k.Time.Seconds(), k.Protocol, k.Class, k.Reason, k.Fuel, k.Func, k.Offset, k.Src)
+			}
+		}, err
+	})
+	add("graph", "The configuration of the element graph that runs", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, out io.Writer) (any, func(io.Writer), error) {
+		g, err := c.Graph(ctx)
+		return g, func(w io.Writer) { io.WriteString(out, g) }, err
+	})
+	handler := add("handler ELEMENT.HANDLER [VALUE]", "Read a handler of the element graph, or write it", cobra.RangeArgs(1, 2), func(ctx context.Context, c *control.Client, args []string, out io.Writer) (any, func(io.Writer), error) {
+		if len(args) == 2 {
+			return nil, nil, c.WriteHandler(ctx, args[0], args[1])
+		}
+		v, err := c.ReadHandler(ctx, args[0])
+		return v, func(io.Writer) { fmt.Fprintln(out, strings.TrimSuffix(v, "\n")) }, err
+	})
+	handler.Example = "  janos show handler list\n  janos show handler ants.counts"
+	var follow bool
+	events := add("events", "What happens on the node, as JSON lines", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, out io.Writer) (any, func(io.Writer), error) {
+		return nil, nil, c.Events(ctx, 0, follow, func(line []byte) error {
+			_, err := fmt.Fprintf(out, "%s\n", line)
+			return err
+		})
+	})
+	events.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	return root
+}
+
+func printStatus(w io.Writer, s *control.Status) {
+	fmt.Fprintf(w, "%s %s, address %s, process %d\n\n", s.Kind, s.Node, s.Address, s.PID)
+	fmt.Fprintln(w, "link\tdriver\taddresses\treceived\tsent\tdropped\tunclaimed")
+	for _, l := range s.Links {
+		fmt.Fprintf(w, "%s\t%s\t%v\t%d\t%d\t%d\t%d\n", l.Name, l.Driver, l.Prefixes, l.Stats.RxPackets, l.Stats.TxPackets, l.Stats.RxDrops+l.Stats.TxDrops, l.Stats.Unclaimed)
+		for _, n := range l.Notes {
+			fmt.Fprintf(w, "\t%s\t\t\t\t\t\n", n)
+		}
+	}
+	fmt.Fprintln(w, "\ndomain\tstate\ttask\truns\tpackets\ttime")
+	for _, d := range s.Domains {
+		fmt.Fprintf(w, "%s\t%s\t\t\t\t\n", d.Path, d.State)
+		for _, t := range d.Tasks {
+			fmt.Fprintf(w, "\t\t%s\t%d\t%d\t%s\n", t.Name, t.Runs, t.Packets, t.Time.Round(time.Microsecond))
+		}
+	}
+	fmt.Fprintln(w, "\nchannel\tdomain\tpackets\theld\tfull\tpoor")
+	for _, c := range s.Channels {
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%d\n", c.Protocol, c.Domain, c.Stats.Packets, c.Stats.Held, c.Stats.Full, c.Stats.Poor)
+	}
+	fmt.Fprint(w, "\nframes")
+	var states []string
+	for st := range s.Frames {
+		states = append(states, st)
+	}
+	sort.Strings(states)
+	for _, st := range states {
+		fmt.Fprintf(w, " %s %d", st, s.Frames[st])
+	}
+	fmt.Fprintln(w)
+}
+
+func printAccounts(w io.Writer, as []control.Account) {
+	fmt.Fprintln(w, "account\tshare\tcpu\tfuel\tmemory\tframes\tloads\trefused")
+	for _, a := range as {
+		name := strings.Repeat("  ", strings.Count(a.Path, "/")) + a.Path[strings.LastIndexByte(a.Path, '/')+1:]
+		of := func(r resctl.Resource) string {
+			u := a.Usage[r.String()]
+			text := fmt.Sprint(u.Use)
+			if r == resctl.CPU {
+				text = time.Duration(u.Use).Round(time.Microsecond).String()
+			}
+			switch {
+			case u.Limit == resctl.Nothing:
+				text += "/none"
+			case u.Limit != 0:
+				text += fmt.Sprintf("/%d", u.Limit)
+			}
+			return text
+		}
+		var drops uint64
+		for _, u := range a.Usage {
+			drops += u.Drops
+		}
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t%s\t%d\n", name, a.Share, of(resctl.CPU), of(resctl.Fuel), of(resctl.Memory), of(resctl.Frames), of(resctl.CodeLoads), drops)
+	}
+}
+
+func printANTS(w io.Writer, a *control.ANTS) {
+	c := a.Counts
+	fmt.Fprintf(w, "node %s: received %d, injected %d, evaluated %d, forwarded %d, delivered %d, killed %d\n", a.Node, c.Received, c.Injected, c.Evaluated, c.Forwarded, c.Delivered, a.Kills)
+	fmt.Fprintf(w, "loads: begun %d, done %d, failed %d; served %d chunks in %d answers\n\n", c.Loads, c.LoadsDone, c.LoadsFailed, c.ChunksOut, c.Served)
+	fmt.Fprintln(w, "protocol\tclass\tstate\tevaluated\tforwarded\tdelivered\tfaults\tfuel\tengine")
+	for _, p := range a.Protocols {
+		fmt.Fprintf(w, "%s\t\t%s\t%d\t%d\t%d\t%d\t%d\t\n", p.Name, p.State, p.Counts.Evaluated, p.Counts.Forwarded, p.Counts.Delivered, p.Counts.Faults, p.Counts.Fuel)
+		for _, cl := range p.Classes {
+			engine := "interpreted"
+			if cl.Compiled {
+				engine = "compiled"
+			}
+			fmt.Fprintf(w, "\t%s\t\t%d\t%d\t%d\t%d\t%d\t%s\n", cl.Name, cl.Counts.Evaluated, cl.Counts.Forwarded, cl.Counts.Delivered, cl.Counts.Faults, cl.Counts.Fuel, engine)
+		}
+	}
+	if len(a.Drops) > 0 {
+		fmt.Fprintln(w, "\ndropped\tcapsules")
+		var causes []string
+		for d := range a.Drops {
+			causes = append(causes, d)
+		}
+		sort.Strings(causes)
+		for _, d := range causes {
+			fmt.Fprintf(w, "%s\t%d\n", d, a.Drops[d])
+		}
+	}
+}

@@ -1,0 +1,169 @@
+package control
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/janos-os/janos/ee/ants/routing"
+	"github.com/janos-os/janos/errs"
+)
+
+// maxLine bounds a line of a stream.
+const maxLine = 1 << 20
+
+// Client talks to one node. It is safe for concurrent use, and needs no closing.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// Dial returns a client of the node whose control socket is at path. Whether anybody is there shows with the
+// first request, which then fails with errs.Unreachable.
+func Dial(path string) *Client {
+	var d net.Dialer
+	t := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return d.DialContext(ctx, "unix", path)
+	}}
+	return &Client{path: path, http: &http.Client{Transport: t}}
+}
+
+// Path returns the socket's path.
+func (c *Client) Path() string { return c.path }
+
+// do sends a request and returns the answer's body, or the error that the node answered with.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte) (io.ReadCloser, error) {
+	u := url.URL{Scheme: "http", Host: "node", Path: path, RawQuery: query.Encode()}
+	r, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, errs.New(errs.Internal, "control: %w", err)
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, errs.New(errs.Timeout, "control socket %s: %w", c.path, ctx.Err())
+		}
+		return nil, errs.New(errs.Unreachable, "control socket %s: %w (does the node run?)", c.path, errors.Unwrap(err))
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	var p Problem
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxLine)).Decode(&p); err != nil || p.Text == "" {
+		return nil, errs.New(errs.Internal, "control socket %s: %s %s: %s", c.path, method, path, resp.Status)
+	}
+	return nil, errs.New(p.Kind, "%s", p.Text)
+}
+
+func (c *Client) get(ctx context.Context, path string, v any) error {
+	body, err := c.do(ctx, http.MethodGet, path, nil, nil)
+	if err != nil {
+		return err
+	}
+	return c.read(body, v)
+}
+
+func (c *Client) post(ctx context.Context, path string, in, out any) error {
+	b, err := json.Marshal(in)
+	if err != nil {
+		return errs.New(errs.Invalid, "control: %w", err)
+	}
+	body, err := c.do(ctx, http.MethodPost, path, nil, b)
+	if err != nil {
+		return err
+	}
+	return c.read(body, out)
+}
+
+func (c *Client) read(body io.ReadCloser, v any) error {
+	defer body.Close()
+	if err := json.NewDecoder(body).Decode(v); err != nil {
+		return errs.New(errs.Corrupt, "control socket %s: %w", c.path, err)
+	}
+	return nil
+}
+
+// Status returns who the node is and how its layers are.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	return s, c.get(ctx, "/v1/status", &s)
+}
+
+// Accounts returns the account tree, parents first.
+func (c *Client) Accounts(ctx context.Context) (as []Account, err error) {
+	return as, c.get(ctx, "/v1/accounts", &as)
+}
+
+// Routes returns neighbours, nodes, prefixes and database.
+func (c *Client) Routes(ctx context.Context) (r routing.Report, err error) {
+	return r, c.get(ctx, "/v1/routes", &r)
+}
+
+// Graph returns the configuration that runs.
+func (c *Client) Graph(ctx context.Context) (string, error) {
+	body, err := c.do(ctx, http.MethodGet, "/v1/graph", nil, nil)
+	if err != nil {
+		return "", err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	return string(b), err
+}
+
+// ReadHandler reads a handler, such as "c.count".
+func (c *Client) ReadHandler(ctx context.Context, name string) (string, error) {
+	var v string
+	body, err := c.do(ctx, http.MethodGet, "/v1/handler", url.Values{"name": {name}}, nil)
+	if err != nil {
+		return "", err
+	}
+	return v, c.read(body, &v)
+}
+
+// WriteHandler writes a handler.
+func (c *Client) WriteHandler(ctx context.Context, name, value string) error {
+	body, err := c.do(ctx, http.MethodPost, "/v1/handler", url.Values{"name": {name}}, []byte(value))
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// Events calls fn with each line of the event log from number since on. With follow it goes on until the context ends,
+// which is then no error.
+func (c *Client) Events(ctx context.Context, since uint64, follow bool, fn func(line []byte) error) error {
+	q := url.Values{"since": {strconv.FormatUint(since, 10)}}
+	if follow {
+		q.Set("follow", "1")
+	}
+	return c.stream(ctx, "/v1/events", q, fn)
+}
+
+func (c *Client) stream(ctx context.Context, path string, q url.Values, fn func(line []byte) error) error {
+	body, err := c.do(ctx, http.MethodGet, path, q, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	s := bufio.NewScanner(body)
+	s.Buffer(nil, maxLine)
+	for s.Scan() {
+		if err := fn(s.Bytes()); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := s.Err(); err != nil {
+		return errs.New(errs.Unreachable, "control socket %s: %w", c.path, err)
+	}
+	return nil
+}

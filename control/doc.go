@@ -1,0 +1,22 @@
+// Package control is the API of a running node: HTTP with JSON over a unix socket. Commands (`janos show`, `janos
+// capsule send`), package lab and experimenters' scripts use it; curl --unix-socket does too.
+//
+// [Serve] offers a node.Node on a path, and [Dial] gives a [Client] of one. Paths begin with /v1; what they take
+// and return are the exported types of this package and of the layers they come from. An error is a JSON object with
+// its kind (errs.Kind, a stable number), the kind's name and a text, under the HTTP status that fits.
+//
+//	GET  /v1/status                 who the node is, its links, domains, workers
+//	GET  /v1/accounts               the account tree
+//	GET  /v1/routes                 neighbours, nodes, prefixes, database
+//	GET  /v1/ants                   counters, protocols, kills
+//	GET  /v1/graph                  the configuration that runs, as text
+//	GET  /v1/handler?name=E.H       read a handler; POST with the value as body writes it
+//	GET  /v1/events?since=N         events as JSON lines; &follow=1 goes on until the client leaves
+//	POST /v1/ants/register          a bundle, given by the path of its description
+//	POST /v1/ants/send              capsules
+//	POST /v1/ants/probe             capsules with numbers, and when they came back
+//	GET  /v1/ants/receive?port=N    what capsules deliver to a port, as JSON lines
+//
+// The socket is created with mode 0600: whoever may open it controls the node. It is removed by Close, and a
+// stale one that nobody answers on is replaced.
+package control

@@ -1,0 +1,25 @@
+package node
+
+import (
+	"io"
+
+	"github.com/janos-os/janos/ee/ants/routing/kroute"
+)
+
+// kernelRoutes keeps the computed routes in the host's main table until it is closed.
+func (n *Node) kernelRoutes() (io.Closer, error) {
+	device := make(map[string]string)
+	for _, l := range n.spec.Links {
+		if device[l.Name] = l.Device; l.Device == "" {
+			device[l.Name] = l.Name
+		}
+	}
+	return kroute.Open(n.router, kroute.Spec{
+		Device: func(link string) string { return device[link] },
+		OnNews: func(version uint64, err error) {
+			if err != nil {
+				n.env.Log.Error("routes of the host", "version", version, "error", err)
+			}
+		},
+	})
+}

@@ -1,0 +1,156 @@
+package node
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/janos-os/janos/ee/ants"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/resctl"
+)
+
+// Limits of a node file.
+const (
+	MaxLinks   = 250
+	MaxName    = 64
+	MaxPrefix  = 256
+	MaxBundles = 64
+)
+
+// Kind says what a node is for.
+type Kind uint8
+
+// The kinds of node.
+const (
+	Router Kind = iota // forwards for others
+	Host               // an end system: capsules end or begin here
+)
+
+// String returns the word that node files use.
+func (k Kind) String() string {
+	if k == Host {
+		return "host"
+	}
+	return "router"
+}
+
+// Spec says what a node should be.
+type Spec struct {
+	Name    string
+	Kind    Kind
+	Addr    ants.NodeAddr // logical address
+	Workers int           // 0: one
+	Frames  int           // of packet memory; 0: packet.DefaultFrames
+	Seed    uint64        // of all randomness
+	Control string        // path of the control socket; empty: none
+	Events  string        // path of the event log; empty: kept in memory only
+	Links   []Link
+	Graph   string         // Click configuration; empty: GraphText
+	Limits  resctl.Amounts // of the whole node
+	ANTS    ANTS
+	Routing Routing
+
+	file string // for errors and relative paths
+}
+
+// Link is an interface of the node.
+type Link struct {
+	Name    string
+	Driver  string            // empty: the first of the degradation order that works
+	Device  string            // empty: Name
+	Cost    uint32            // for routing; 0: 10
+	Ring    int               // receive ring in frames; 0: the driver's default
+	Peers   []netip.AddrPort  // where neighbours are, on links that are sockets (driver udp)
+	Options map[string]string // what only one driver knows
+}
+
+// ANTS configures the execution environment for capsules.
+type ANTS struct {
+	Off       bool
+	Port      uint16         // UDP; 0: ants.UDPPort
+	Budget    int64          // fuel for one evaluation; 0: the EE's default
+	Strikes   int            // faults that end a protocol; 0: the EE's default
+	Limits    resctl.Amounts // of the EE with all protocols
+	Protocol  resctl.Amounts // of each protocol; 0: the EE's default
+	Share     resctl.Share   // of each protocol
+	Protocols []string       // bundles to register at start, relative to the file
+}
+
+// Routing configures neighbours and routes.
+type Routing struct {
+	Off      bool
+	Hello    time.Duration  // 0: routing's default
+	Dead     int            // missed hellos; 0: routing's default
+	Prefixes []netip.Prefix // announced beside those of the links
+	Kernel   bool           // enter the computed routes into the host's table
+}
+
+// Check reports everything that is wrong with s, in one error.
+func (s *Spec) Check() error {
+	var l errs.List
+	s.check(func(_, format string, args ...any) { l.Add(errs.New(errs.Invalid, "node: "+format, args...)) })
+	return l.Err()
+}
+
+// check calls bad with the key in the file and a text for everything that is wrong.
+func (s *Spec) check(bad func(key, format string, args ...any)) {
+	if s.Name == "" || len(s.Name) > MaxName || strings.ContainsAny(s.Name, "/ \t\n") {
+		bad("node", "name %.80q: want 1 to %d characters without blanks and slashes", s.Name, MaxName)
+	}
+	if s.Addr == 0 && (!s.ANTS.Off || !s.Routing.Off) {
+		bad("address", "no logical address; give one such as 10.255.0.1, unique in the network")
+	}
+	if len(s.Links) > MaxLinks {
+		bad("links", "%d links, want at most %d", len(s.Links), MaxLinks)
+	}
+	seen := make(map[string]bool)
+	for i, l := range s.Links {
+		key := fmt.Sprintf("links[%d]", i)
+		if l.Name == "" || l.Name == "if" || strings.ContainsAny(l.Name, "/ \t\n") {
+			bad(key, "link name %.40q: want a name without blanks and slashes, other than \"if\"", l.Name)
+		}
+		if seen[l.Name] {
+			bad(key, "link %s is there twice; names must differ", l.Name)
+		}
+		seen[l.Name] = true
+	}
+	if s.Graph != "" && len(s.Graph) > 1<<20 {
+		bad("graph", "the graph has %d bytes, want at most a MiB", len(s.Graph))
+	}
+}
+
+// GraphText returns the Click configuration of the node's data plane: the one it was given, or the one
+// generated from its links and EEs.
+func (s *Spec) GraphText() string {
+	if s.Graph != "" {
+		return s.Graph
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "// The data plane of %s: capsules branch off to the EE, everything else is the host's.\n", s.Name)
+	if s.ANTS.Off || len(s.Links) == 0 {
+		return b.String()
+	}
+	b.WriteString("ants :: ANTS;\n")
+	for i, l := range s.Links {
+		p := s.protocol(l)
+		fmt.Fprintf(&b, "FromChannel(%s, ADDRESS :%d) -> [%d] ants [%d] -> ToChannel(%s, ADDRESS :%d);\n", p, s.port(), i, i, p, s.port())
+	}
+	return b.String()
+}
+
+func (s *Spec) port() uint16 {
+	if s.ANTS.Port == 0 {
+		return ants.UDPPort
+	}
+	return s.ANTS.Port
+}
+
+// protocol returns the protocol string under which capsules travel on a link.
+func (s *Spec) protocol(l Link) string {
+	if l.Driver == "udp" {
+		return l.Name + "/udp"
+	}
+	return l.Name + "/ether/ip/udp"
+}
