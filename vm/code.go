@@ -12,6 +12,7 @@ import (
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm/gate"
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
 )
 
 // CodeID is the SHA-256 of a module's bytes as they came.
@@ -46,10 +47,17 @@ type entry struct {
 	manifest *abi.Manifest
 	block    uint32
 	window   uint32
-	tier     [numTiers]wazero.CompiledModule // set before best says so
-	best     atomic.Int32                    // the tier that new evaluations should use
-	runs     atomic.Uint32
+	forms    [numTiers]form  // set before best says so
+	best     atomic.Int32    // the tier that new evaluations should use
+	heat     atomic.Uint64   // how much it was used, see Engine.count
 	owner    *resctl.Account // of the first loader, pays compilation
+}
+
+// form is code made executable.
+type form struct {
+	tier    *tier
+	module  wazero.CompiledModule // nil: not made
+	imports map[string]api.Module
 }
 
 // Code is a loaded module. It is safe for concurrent use.
@@ -72,6 +80,30 @@ func (c *Code) Manifest() *abi.Manifest { return c.entry.manifest }
 
 // Size returns the bytes of the canonical metered module.
 func (c *Code) Size() int { return len(c.entry.mod.Wasm) }
+
+// Info is what is known about a code without running it.
+type Info struct {
+	Canonical int      `json:"canonical"` // bytes of the metered module
+	Charge    int64    `json:"charge"`    // bytes that Load debits
+	Instance  int64    `json:"instance"`  // bytes that an instance begins with
+	MemoryMax int64    `json:"memory_max"`
+	Functions int      `json:"functions"`
+	Stack     int      `json:"stack"`     // most slots of 8 bytes that its calls take
+	Recursive bool     `json:"recursive"` // calls are counted at run time
+	Imports   []string `json:"imports,omitempty"`
+}
+
+// Info returns what the gate found out.
+func (c *Code) Info() Info {
+	m := c.entry.mod
+	return Info{
+		Canonical: len(m.Wasm), Charge: codeFactor*int64(len(m.Wasm)) + codeFixed, Instance: c.entry.fixed() + int64(m.MemoryMin)<<16,
+		MemoryMax: int64(m.MemoryMax) << 16, Functions: m.Functions, Stack: int(m.Stack), Recursive: m.Recursive, Imports: m.Imports,
+	}
+}
+
+// fixed is what an instance costs besides its linear memory.
+func (ent *entry) fixed() int64 { return instanceOverhead + 2*8*int64(ent.mod.Stack) }
 
 // Compiled reports whether compiled code is in use.
 func (c *Code) Compiled() bool { return c.entry.best.Load() == compiled }
@@ -214,34 +246,29 @@ func (ent *entry) records() error {
 }
 
 // compile makes ent executable in a tier and charges the time to the code's owner.
-func (e *Engine) compile(ent *entry, t int) error {
+func (e *Engine) compile(ent *entry, kind int) error {
 	start := e.spec.Clock.Now()
-	cm, err := e.tiers[t].compile(ent.mod.Wasm)
+	t := e.tierFor(kind, ent.mod.Types)
+	modules, err := t.modules(ent.key.class)
+	var cm wazero.CompiledModule
+	if err == nil {
+		cm, err = t.compile(ent.mod.Wasm)
+	}
 	if ent.owner != nil {
 		ent.owner.Spend(resctl.CPU, int64(e.spec.Clock.Now().Sub(start)))
 	}
 	if err != nil {
+		e.leaveTier(t)
 		return errs.New(errs.Internal, "vm: the engine refuses what the gate accepted: %w", err)
 	}
-	ent.tier[t] = cm
-	if t == compiled {
+	ent.forms[kind] = form{tier: t, module: cm, imports: modules}
+	if kind == compiled {
 		e.compiles.Add(1)
 	}
 	return nil
 }
 
-// compile hands the gate's output to the engine. A panic there is a defect of the engine that the
-// gate does not know about; it costs this module, not the node.
-func (t *tier) compile(wasm []byte) (cm wazero.CompiledModule, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			cm, err = nil, errs.New(errs.Internal, "the engine panicked: %v", r)
-		}
-	}()
-	return t.rt.CompileModule(context.Background(), wasm)
-}
-
-// Release gives the code back. Instances of it must be closed before. Releasing twice is fine.
+// Release gives the code back. Instances of it may live on. Releasing twice is fine.
 func (c *Code) Release() {
 	c.once.Do(func() {
 		c.e.drop(c.entry, false)
@@ -261,18 +288,27 @@ func (e *Engine) drop(ent *entry, job bool) {
 	}
 	e.mu.Unlock()
 	if last {
-		for _, cm := range ent.tier {
-			if cm != nil {
-				cm.Close(context.Background())
+		for _, f := range ent.forms {
+			if f.module != nil {
+				f.module.Close(context.Background())
+				e.leaveTier(f.tier)
 			}
 		}
 	}
 }
 
-// count notes an evaluation and has hot code compiled. It is called by instances, which hold the code.
-func (e *Engine) count(ent *entry) {
-	if e.jobs == nil || ent.runs.Add(1) != e.spec.HotAfter {
+// heatFuel is how much fuel heats code like one more evaluation.
+const heatFuel = 500
+
+// count notes an interpreted evaluation, which used so much fuel, and has hot code compiled. It is called
+// by instances, which hold the code.
+func (e *Engine) count(ent *entry, used uint64) {
+	if e.jobs == nil {
 		return
+	}
+	hot, add := uint64(e.spec.HotAfter), 1+used/heatFuel
+	if heat := ent.heat.Add(add); heat < hot || heat-add >= hot {
+		return // not hot, or hot before
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -284,7 +320,7 @@ func (e *Engine) count(ent *entry) {
 		ent.refs++
 		ent.jobs++
 	default:
-		ent.runs.Store(0) // the queue is full: it has to become hot once more
+		ent.heat.Store(0) // the queue is full: it has to become hot once more
 	}
 }
 

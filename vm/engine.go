@@ -1,7 +1,6 @@
 package vm
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -10,7 +9,6 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 	"github.com/tetratelabs/wazero"
-	"github.com/tetratelabs/wazero/api"
 )
 
 // Mode says how guest code is executed. It changes speed, never results.
@@ -36,13 +34,13 @@ func (m Mode) String() string {
 	return fmt.Sprintf("mode %d", uint8(m))
 }
 
-// DefaultHotAfter is how many evaluations make code hot.
+// DefaultHotAfter is how many short evaluations make code hot; a long one counts for many.
 const DefaultHotAfter = 200
 
 // EngineSpec says what an engine should be. The zero value, with a clock, is good.
 type EngineSpec struct {
 	Mode     Mode
-	HotAfter uint32      // ModeAuto: evaluations of a code before it is compiled; 0: DefaultHotAfter
+	HotAfter uint32      // ModeAuto: short evaluations of a code before it is compiled; 0: DefaultHotAfter
 	Clock    clock.Clock // measures compilation, which its owner pays; required
 	Arena    Arena       // where linear memories come from; nil: NewHeapArena()
 }
@@ -54,21 +52,16 @@ const (
 	numTiers
 )
 
-// tier is one way of execution.
-type tier struct {
-	rt    wazero.Runtime
-	meter api.Module // the host module through which metered code leaves
-}
-
 // Engine executes guest code. It is safe for concurrent use.
 type Engine struct {
 	spec   EngineSpec
-	first  int             // tier that Load prepares
-	tiers  [numTiers]*tier // nil: not used
-	noJIT  error           // why there is no compiler in ModeAuto
+	first  int   // tier that Load prepares
+	noJIT  error // why there is no compiler in ModeAuto
 	config wazero.ModuleConfig
 
 	mu       sync.Mutex
+	tiers    [numTiers]*tier // the present generation; nil: not used
+	maxTypes int             // function types that a generation sees, see tierFor
 	cache    map[codeKey]*entry
 	isolates int
 	closed   bool
@@ -95,20 +88,20 @@ func NewEngine(spec EngineSpec) (*Engine, error) {
 	}
 	e := &Engine{
 		spec:  spec,
-		cache: map[codeKey]*entry{},
+		cache: map[codeKey]*entry{}, maxTypes: maxTypes,
 		// Nothing of the host is visible through the module's configuration: no clocks, no files, and a random
 		// source that is never read but would otherwise be seeded for every instance.
 		config: wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(noRandom{}),
 	}
 	if spec.Mode != ModeCompiled {
-		t, err := newTier(wazero.NewRuntimeConfigInterpreter())
+		t, err := newTier(interpreted)
 		if err != nil {
 			return nil, err
 		}
 		e.tiers[interpreted] = t
 	}
 	if spec.Mode != ModeInterpreter {
-		t, err := newTier(wazero.NewRuntimeConfigCompiler())
+		t, err := newTier(compiled)
 		if err != nil && spec.Mode == ModeCompiled {
 			return nil, err
 		}
@@ -128,34 +121,10 @@ type noRandom struct{}
 
 func (noRandom) Read([]byte) (int, error) { return 0, io.EOF }
 
-// newTier makes a runtime that accepts what the gate accepts, and nothing else.
-func newTier(cfg wazero.RuntimeConfig) (t *tier, err error) {
-	// wazero panics where it has no compiler for the processor, and fails where the kernel
-	// refuses executable memory.
-	defer func() {
-		if r := recover(); r != nil {
-			t, err = nil, errs.New(errs.NotSupported, "vm: no compiler here (%v): use the interpreter", r)
-		}
-	}()
-	ctx := context.Background()
-	rt := wazero.NewRuntimeWithConfig(ctx, cfg.
-		WithCoreFeatures(api.CoreFeaturesV1|api.CoreFeatureSignExtensionOps|api.CoreFeatureMutableGlobal|
-			api.CoreFeatureBulkMemoryOperations|api.CoreFeatureNonTrappingFloatToIntConversion|api.CoreFeatureMultiValue|
-			api.CoreFeatureReferenceTypes). // without it wazero 1.12 panics on a passive element segment; the gate lets none of its instructions through
-		WithDebugInfoEnabled(false).WithCustomSections(false).WithCloseOnContextDone(false))
-	t = &tier{rt: rt}
-	t.meter, err = t.host([]HostFunc{{
-		Name: meterOut, params: []api.ValueType{api.ValueTypeI32}, fn: leave,
-	}})
-	if err != nil {
-		rt.Close(ctx)
-		return nil, errs.New(errs.NotSupported, "vm: no compiler here: %w: use the interpreter", err)
-	}
-	return t, nil
-}
-
 // Compiler returns nil if code can be compiled here, and otherwise why not.
 func (e *Engine) Compiler() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if e.tiers[compiled] == nil && e.noJIT == nil {
 		return errs.New(errs.NotSupported, "vm: the engine was made for the interpreter only")
 	}
@@ -204,13 +173,12 @@ func (e *Engine) Close() error {
 	if e.jobs != nil {
 		<-e.done
 	}
-	var err error
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	for _, t := range e.tiers {
 		if t != nil {
-			if cerr := t.rt.Close(context.Background()); err == nil {
-				err = cerr
-			}
+			t.close()
 		}
 	}
-	return err
+	return nil
 }

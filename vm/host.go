@@ -5,7 +5,6 @@ import (
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/vm/gate"
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -36,10 +35,10 @@ type ClassSpec struct {
 
 // Class is a kind of guest code. It is immutable and safe for concurrent use.
 type Class struct {
-	e       *Engine
-	name    string
-	config  gate.Config
-	modules [numTiers]map[string]api.Module
+	e         *Engine
+	name      string
+	config    gate.Config
+	functions map[string][]HostFunc // by module
 }
 
 // Name returns the name.
@@ -57,7 +56,7 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	if c.config.Limits.Start {
 		return nil, errs.New(errs.Invalid, "vm: class %s: handlers have no start function", spec.Name)
 	}
-	byModule := map[string][]HostFunc{}
+	c.functions = map[string][]HostFunc{}
 	seen := map[[2]string]bool{}
 	for _, f := range spec.Imports {
 		if f.Call == nil || f.Module == "" || f.Module == gate.OutModule || f.Params < 0 || f.Params > 16 || seen[[2]string{f.Module, f.Name}] {
@@ -74,40 +73,9 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 		}
 		f.fn = shim(f)
 		c.config.Imports = append(c.config.Imports, imp)
-		byModule[f.Module] = append(byModule[f.Module], f)
-	}
-	for i, t := range e.tiers {
-		if t == nil {
-			continue
-		}
-		c.modules[i] = map[string]api.Module{gate.OutModule: t.meter}
-		for name, fns := range byModule {
-			m, err := t.host(fns)
-			if err != nil {
-				return nil, errs.New(errs.Internal, "vm: class %s: %w", spec.Name, err)
-			}
-			c.modules[i][name] = m
-		}
+		c.functions[f.Module] = append(c.functions[f.Module], f)
 	}
 	return c, nil
-}
-
-// host makes an anonymous module of host functions. It lives as long as the runtime.
-func (t *tier) host(fns []HostFunc) (api.Module, error) {
-	ctx := context.Background()
-	b := t.rt.NewHostModuleBuilder("host") // the instance stays anonymous
-	for _, f := range fns {
-		var results []api.ValueType
-		if f.Result {
-			results = []api.ValueType{api.ValueTypeI32}
-		}
-		b.NewFunctionBuilder().WithGoModuleFunction(f.fn, f.params, results).Export(f.Name)
-	}
-	m, err := b.Compile(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return t.rt.InstantiateModule(ctx, m, wazero.NewModuleConfig().WithName(""))
 }
 
 // callContext is how a host function finds its instance: it is the context of every call into the guest. It is never cancelled.
@@ -138,7 +106,11 @@ func shim(f HostFunc) api.GoModuleFunc {
 	}
 }
 
-const meterOut = gate.OutName
+// Under these names metered code imports leave.
+const (
+	meterModule = gate.OutModule
+	meterOut    = gate.OutName
+)
 
 // leave is called by metered code that is out of fuel or stack. It does not return.
 func leave(ctx context.Context, _ api.Module, stack []uint64) {

@@ -8,7 +8,6 @@ import (
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm/gate"
-	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 )
@@ -60,7 +59,7 @@ type Call struct {
 }
 
 // Instantiate makes an instance of code, debiting its memory before. Several instances, of
-// several codes, may be in one isolate. The instance keeps the code: release it after closing.
+// several codes, may be in one isolate. code must not be released yet; afterwards the instance keeps what it needs.
 func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 	if i.closed || i.killed.Load() != nil {
 		return nil, errs.New(errs.Dead, "vm: isolate %s is closed or killed", i.spec.Name)
@@ -73,6 +72,9 @@ func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 	if err := in.begin(int(code.entry.best.Load())); err != nil {
 		return nil, err
 	}
+	i.e.mu.Lock()
+	code.entry.refs++
+	i.e.mu.Unlock()
 	i.instances = append(i.instances, in)
 	return in, nil
 }
@@ -98,7 +100,7 @@ func (in *Instance) Memory(addr, n uint32) ([]byte, bool) {
 // begin starts a life in a tier.
 func (in *Instance) begin(t int) error {
 	iso, ent := in.iso, in.code.entry
-	fixed := instanceOverhead + 2*8*int64(ent.mod.Stack)
+	fixed := ent.fixed()
 	if err := iso.take(fixed); err != nil {
 		return err
 	}
@@ -114,10 +116,10 @@ func (in *Instance) begin(t int) error {
 		in.end()
 		return errs.New(errs.Limit, "vm: isolate %s: %d bytes for an instance of %s are not allowed", iso.spec.Name, int64(ent.mod.MemoryMin)<<16, ent.manifest.Name)
 	}
-	modules := ent.key.class.modules[t]
+	form := &ent.forms[t]
 	ctx := experimental.WithMemoryAllocator(context.Background(), &in.mem)
-	ctx = experimental.WithImportResolver(ctx, func(name string) api.Module { return modules[name] })
-	mod, err := iso.e.tiers[t].instantiate(ctx, ent.tier[t], iso.e.config)
+	ctx = experimental.WithImportResolver(ctx, func(name string) api.Module { return form.imports[name] })
+	mod, err := form.tier.instantiate(ctx, form.module, iso.e.config)
 	if err != nil {
 		in.end()
 		return errs.New(errs.Internal, "vm: isolate %s: instantiate: %w", iso.spec.Name, err)
@@ -127,16 +129,6 @@ func (in *Instance) begin(t int) error {
 	in.fuel = mod.ExportedGlobal(gate.ExportFuel).(api.MutableGlobal)
 	in.lives++
 	return nil
-}
-
-// instantiate makes a module instance, see compile.
-func (t *tier) instantiate(ctx context.Context, cm wazero.CompiledModule, cfg wazero.ModuleConfig) (mod api.Module, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			mod, err = nil, errs.New(errs.Internal, "the engine panicked: %v", r)
-		}
-	}()
-	return t.rt.InstantiateModule(ctx, cm, cfg)
 }
 
 // end ends a life and gives everything back.
@@ -228,6 +220,9 @@ func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) 
 	if meter != nil && left > 0 {
 		meter.Return(resctl.Fuel, left)
 	}
+	if in.tier != compiled {
+		in.iso.e.count(ent, c.Used)
+	}
 	var verdict abi.Verdict
 	if err == nil {
 		verdict, err = in.collect(c, captured)
@@ -252,9 +247,6 @@ func (in *Instance) ready() error {
 		if err := in.move(best); err != nil {
 			return err
 		}
-	}
-	if in.tier != compiled {
-		in.iso.e.count(in.code.entry)
 	}
 	return nil
 }
@@ -336,6 +328,7 @@ func (in *Instance) Close() error {
 	}
 	in.closed = true
 	in.end()
+	in.iso.e.drop(in.code.entry, false)
 	if n := slices.Index(in.iso.instances, in); n >= 0 {
 		in.iso.instances = slices.Delete(in.iso.instances, n, n+1)
 	}

@@ -205,3 +205,64 @@ func TestClassSpec(t *testing.T) {
 		t.Errorf("engine without a clock: %v", err)
 	}
 }
+
+// TestGenerations: an engine that was shown many function types begins a new runtime; what is loaded stays.
+func TestGenerations(t *testing.T) {
+	for _, m := range modes {
+		r := newRig(t, m, IsolateSpec{})
+		r.e.maxTypes = 6
+		kept := r.instance("echo")
+		first := kept.code.entry.forms[r.e.first].tier
+		c := call(make([]byte, 256))
+		seen := map[*tier]bool{}
+		for i := range 12 {
+			h := newHandmade()
+			h.window += uint32(8 * i)
+			code, err := r.e.Load(h.bytes(), r.class, r.acct)
+			if err != nil {
+				t.Fatal(err)
+			}
+			in, err := r.iso.Instantiate(code)
+			if err != nil {
+				t.Fatal(err)
+			}
+			code.Release() // the instance lives on
+			seen[in.code.entry.forms[r.e.first].tier] = true
+			if v, err := in.Evaluate(nil, c); err != nil || v != abi.Forward {
+				t.Fatal(v, err)
+			}
+			if i%2 == 0 {
+				if err := in.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if v, err := kept.Evaluate(nil, c); err != nil || v != abi.Punt {
+				t.Fatal(v, err)
+			}
+		}
+		if len(seen) < 3 || !first.retired || first.codes == 0 {
+			t.Errorf("%d generations, the first: %+v", len(seen), first)
+		}
+		if err := r.iso.Close(); err != nil {
+			t.Fatal(err)
+		}
+		kept.code.Release()
+		for old := range seen {
+			if old.codes != 0 {
+				t.Errorf("%d codes left in a generation", old.codes)
+			}
+		}
+	}
+}
+
+func TestInfo(t *testing.T) {
+	r := newRig(t, ModeInterpreter, IsolateSpec{})
+	in := r.instance("loop")
+	i := in.code.Info()
+	if i.Charge+i.Instance != r.acct.Use(resctl.Memory) || !i.Recursive || i.Functions < 8 || i.MemoryMax != 65536 || i.Imports != nil || i.Canonical != in.code.Size() {
+		t.Errorf("%+v, charged %d", i, r.acct.Use(resctl.Memory))
+	}
+	if i := r.instance("echo").code.Info(); i.Recursive || len(i.Imports) != 1 || i.Imports[0] != "janos.route_next" {
+		t.Errorf("%+v", i)
+	}
+}

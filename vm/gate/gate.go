@@ -35,6 +35,9 @@ type Module struct {
 	// SegmentState tells that the module changes its table or drops segments while it runs, which is
 	// state that cannot be carried from one instance to another.
 	SegmentState bool
+	Types        int // function types in Wasm
+	Functions    int // defined ones
+	Imports      []string
 	// Mutable are the indices of the guest's mutable globals, see GlobalName.
 	Mutable []int
 
@@ -66,7 +69,11 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 	if err := d.required(len(code)); err != nil {
 		return nil, err
 	}
-	m := &Module{Wasm: d.rewrite(), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
+	wasm, types := d.rewrite()
+	m := &Module{Wasm: wasm, Types: types, Functions: len(d.funcs), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
+	for _, i := range d.imports {
+		m.Imports = append(m.Imports, cfg.Imports[i].Module+"."+cfg.Imports[i].Name)
+	}
 	for i := range d.funcs {
 		m.Recursive = m.Recursive || d.funcs[i].counted
 		m.bodies = append(m.bodies, d.funcs[i].start)

@@ -49,7 +49,8 @@ type rewriter struct {
 	regionAt int
 }
 
-func (d *decoded) rewrite() []byte {
+// rewrite returns the metered module and the number of its function types.
+func (d *decoded) rewrite() ([]byte, int) {
 	w := &rewriter{d: d, fuel: uint32(len(d.globals)), multi: map[uint32]uint32{}}
 	w.slots = w.fuel + 1
 	w.outType = w.addType(Sig{Params: []Type{I32}})
@@ -63,7 +64,7 @@ func (d *decoded) rewrite() []byte {
 		}
 	}
 	w.module()
-	return w.out.b
+	return w.out.b, len(d.types) + len(w.extra)
 }
 
 func (w *rewriter) addType(s Sig) uint32 {
