@@ -328,7 +328,10 @@ func (e *Engine) count(ent *entry, used uint64) {
 func (e *Engine) compileHot() {
 	defer close(e.done)
 	for ent := range e.jobs {
-		if err := e.compile(ent, compiled); err == nil {
+		e.mu.Lock()
+		closed := e.closed
+		e.mu.Unlock()
+		if !closed && e.compile(ent, compiled) == nil {
 			ent.best.Store(compiled)
 		}
 		e.drop(ent, true)

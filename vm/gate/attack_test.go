@@ -11,7 +11,7 @@ import (
 
 func handlerConfig() *Config {
 	return &Config{Limits: HandlerLimits(), Exports: []Export{{"evaluate", i32Result}},
-		Imports: []Import{{Module: "janos", Name: "ask", Sig: Sig{Params: []Type{I32}, Results: []Type{I32}}, Fuel: 100}}}
+		Imports: []Import{{Module: "janos", Name: "ask", Sig: Sig{Params: []Type{I32}, Results: []Type{I32}}, Fuel: 100}, {Module: "janos", Name: "now", Sig: i32Result}}}
 }
 
 var (
@@ -104,7 +104,7 @@ func TestAttacks(t *testing.T) {
 		{"reference", evaluator(0xd2, 0).bytes(), errs.Refused, "-mno-reference-types"},
 		{"references in elements", raw(typ, section(secElement, 1, 5, 0x70, 0)), errs.Refused, "-mno-reference-types"},
 		{"unknown instruction", evaluator(0x27).bytes(), errs.Invalid, "unknown instruction 0x27"},
-		{"unknown import", (&mod{types: []Sig{i32Result}, imports: []Import{{Module: "env", Name: "system", Sig: i32Result}}}).bytes(), errs.Refused, `"env"."system" is not offered: there are janos.ask`},
+		{"unknown import", (&mod{types: []Sig{i32Result}, imports: []Import{{Module: "env", Name: "system", Sig: i32Result}}}).bytes(), errs.Refused, `"env"."system" is not offered: there are janos.ask, janos.now`},
 		{"import of another type", (&mod{types: []Sig{i32Result}, imports: []Import{{Module: "janos", Name: "ask", Sig: i32Result}}}).bytes(), errs.Refused, "has type () -> i32, here it is (i32) -> i32"},
 		{"import of the meter", (&mod{types: []Sig{{Params: []Type{I32}}}, imports: []Import{{Module: OutModule, Name: OutName, Sig: Sig{Params: []Type{I32}}}}}).bytes(), errs.Refused, "is not offered"},
 		{"imported memory", raw(section(secImport, 1, 1, 'a', 1, 'b', 2, 0, 1)), errs.Refused, "is not a function"},
@@ -115,7 +115,12 @@ func TestAttacks(t *testing.T) {
 		{"scratch local", evaluator(opLocalGet, 0).bytes(), errs.Invalid, "local 0 of 0"},
 		{"wrong stack", evaluator(0x6a).bytes(), errs.Invalid, "operand stack is empty"},
 		{"no evaluate", func() []byte { m := evaluator(konst...); m.exports = nil; return m.bytes() }(), errs.Refused, `"evaluate" is missing`},
-		{"evaluate is a memory", func() []byte { m := evaluator(konst...); m.exports[0].kind = 2; return m.bytes() }(), errs.Refused, `"evaluate" must be a function of type () -> i32`},
+		{"evaluate is a memory", func() []byte { m := evaluator(konst...); m.exports[0].kind = 2; return m.bytes() }(), errs.Refused, `"evaluate" must be a function of the module, of type () -> i32`},
+		{"evaluate is an import", func() []byte {
+			m := evaluator(konst...)
+			m.imports, m.exports[0].index = []Import{{Module: "janos", Name: "now", Sig: i32Result}}, 0
+			return m.bytes()
+		}(), errs.Refused, `"evaluate" must be a function of the module`},
 		{"data outside", func() []byte {
 			m := evaluator(konst...)
 			m.data = [][]byte{{0, opI32Const, 0x7f, opEnd, 1, 'x'}}

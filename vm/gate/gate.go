@@ -111,11 +111,12 @@ next:
 			if e.name != want.Name {
 				continue
 			}
-			if sig, ok := d.funcSig(e.index); e.kind == 0 && ok && sig.Equal(want.Sig) {
+			// An imported function would run without being charged, so it must be a defined one.
+			if sig, ok := d.funcSig(e.index); e.kind == 0 && ok && int(e.index) >= len(d.imports) && sig.Equal(want.Sig) {
 				continue next
 			}
 			return &Error{Kind: errs.Refused, Offset: end, Where: "exports", Remedy: "use the macros of the kit",
-				Msg: fmt.Sprintf("%q must be a function of type %v", want.Name, want.Sig)}
+				Msg: fmt.Sprintf("%q must be a function of the module, of type %v", want.Name, want.Sig)}
 		}
 		return &Error{Kind: errs.Refused, Offset: end, Where: "exports", Remedy: "use the macros of the kit",
 			Msg: fmt.Sprintf("the function %q is missing", want.Name)}
