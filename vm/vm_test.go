@@ -202,3 +202,24 @@ func TestFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestOtherLanguages: the ABI is met by AssemblyScript and by the text format as it is by C.
+func TestOtherLanguages(t *testing.T) {
+	eachMode(t, func(t *testing.T, m Mode) {
+		r := newRig(t, m, IsolateSpec{})
+		for _, name := range []string{"ping-as", "ping-wat"} {
+			in := r.instance(name)
+			if man := in.Code().Manifest(); man.Name != "ping" || man.WindowSize != 64 || man.WindowMin != 8 {
+				t.Errorf("%s: %+v", name, man)
+			}
+			c := call(make([]byte, 8))
+			if v, err := in.Evaluate(r.acct.Meter(0), c); err != nil || v != abi.Forward || c.Payload[4] != 1 {
+				t.Errorf("%s: %v %v %v", name, v, err, c.Payload)
+			}
+			c.In.Node = c.In.Dst
+			if v, err := in.Evaluate(r.acct.Meter(0), c); err != nil || v != abi.Deliver {
+				t.Errorf("%s at its destination: %v %v", name, v, err)
+			}
+		}
+	})
+}
