@@ -21,12 +21,29 @@ type CodeID [sha256.Size]byte
 // String returns the first half in hexadecimal.
 func (id CodeID) String() string { return hex.EncodeToString(id[:len(id)/2]) }
 
-// What a loaded code is charged: several times its canonical size for the tables and machine code
-// that are made of it, and something for the bookkeeping. While the gate works, its size is not known yet.
+// What a loaded code is charged, measured over ordinary capsules and modules made to be large: for each byte of metered
+// code the interpreter keeps 20 to 60 bytes of decoded instructions, and the compiler 2 to 6 of
+// machine code and tables; everything else is there two or three times. The gate itself works in some 16
+// times the size of what came.
 const (
-	codeFactor = 4
-	codeFixed  = 4 << 10
+	gateFactor        = 16
+	moduleFactor      = 3
+	interpretedFactor = 60
+	compiledFactor    = 6
+	codeFixed         = 4 << 10
 )
+
+// codeCharge returns the bytes that a loaded module is charged.
+func (e *Engine) codeCharge(m *gate.Module) int64 {
+	n := codeFixed + moduleFactor*int64(len(m.Wasm))
+	if e.spec.Mode != ModeCompiled {
+		n += interpretedFactor * int64(m.Code)
+	}
+	if e.spec.Mode != ModeInterpreter {
+		n += compiledFactor * int64(m.Code)
+	}
+	return n
+}
 
 var handlerExports = []gate.Export{{Name: abi.ExportEvaluate, Sig: gate.Sig{Results: []gate.Type{gate.I32}}}}
 
@@ -97,7 +114,7 @@ type Info struct {
 func (c *Code) Info() Info {
 	m := c.entry.mod
 	return Info{
-		Canonical: len(m.Wasm), Charge: codeFactor*int64(len(m.Wasm)) + codeFixed, Instance: c.entry.fixed() + int64(m.MemoryMin)<<16,
+		Canonical: len(m.Wasm), Charge: c.e.codeCharge(m), Instance: c.entry.fixed() + int64(m.MemoryMin)<<16,
 		MemoryMax: int64(m.MemoryMax) << 16, Functions: m.Functions, Stack: int(m.Stack), Recursive: m.Recursive, Imports: m.Imports,
 	}
 }
@@ -122,7 +139,7 @@ func (e *Engine) Load(code []byte, class *Class, account *resctl.Account) (*Code
 	}
 	key := codeKey{sha256.Sum256(code), class}
 	c := &Code{e: e, account: account}
-	if err := c.charge(codeFactor*int64(len(code)) + codeFixed); err != nil {
+	if err := c.charge(codeFixed + gateFactor*int64(len(code))); err != nil {
 		return nil, err
 	}
 	e.mu.Lock()
@@ -147,7 +164,7 @@ func (e *Engine) Load(code []byte, class *Class, account *resctl.Account) (*Code
 	c.entry = ent
 	err := ent.err
 	if err == nil {
-		err = c.charge(codeFactor*int64(len(ent.mod.Wasm)) + codeFixed)
+		err = c.charge(e.codeCharge(ent.mod))
 	}
 	if err != nil {
 		c.Release()
@@ -190,7 +207,7 @@ func (e *Engine) prepare(ent *entry, code []byte, c *Code) error {
 	if err := ent.records(); err != nil {
 		return err
 	}
-	if err := c.charge(codeFactor*int64(len(mod.Wasm)) + codeFixed); err != nil {
+	if err := c.charge(e.codeCharge(mod)); err != nil {
 		return err
 	}
 	if err := e.compile(ent, e.first); err != nil {

@@ -152,7 +152,7 @@ func TestMemoryLimits(t *testing.T) {
 		if got := r.iso.Memory(); got != fixed+want<<16 {
 			t.Errorf("%d bytes held for %d pages", got, want)
 		}
-		code := codeFactor*int64(in.code.Size()) + codeFixed
+		code := r.e.codeCharge(in.code.entry.mod)
 		if got := r.acct.Use(resctl.Memory); got != r.iso.Memory()+code {
 			t.Errorf("account has %d, the isolate holds %d and code %d", got, r.iso.Memory(), code)
 		}

@@ -141,7 +141,7 @@ func TestLoad(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	each := codeFactor*int64(codes[0].Size()) + codeFixed
+	each := r.e.codeCharge(codes[0].entry.mod)
 	if n := r.e.Stats().Codes; n != 1 {
 		t.Errorf("%d entries", n)
 	}

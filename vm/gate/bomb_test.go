@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"runtime"
 	"testing"
 )
 
@@ -31,8 +32,8 @@ func bombs() map[string]*mod {
 	}
 }
 
-// TestBombs: they pass the gate, so what they cost is what the limits allow; their metered form stays in
-// proportion, which is what their owner is charged by.
+// TestBombs: they pass the gate, so what they cost is what the limits allow. Their metered form stays in
+// proportion, and what the interpreter keeps of it stays below what package vm charges the owner.
 func TestBombs(t *testing.T) {
 	rts := newEngines(t)
 	for name, b := range bombs() {
@@ -45,13 +46,25 @@ func TestBombs(t *testing.T) {
 		if len(m.Wasm) > 6*len(raw) {
 			t.Errorf("%s grew from %d to %d bytes", name, len(raw), len(m.Wasm))
 		}
+		before := liveHeap()
 		cm, err := rts[0].CompileModule(context.Background(), m.Wasm)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		if kept, charge := liveHeap()-before, int64(60*m.Code+3*len(m.Wasm)); kept > charge+256<<10 {
+			t.Errorf("%s: the interpreter keeps %d bytes, the charge is %d", name, kept, charge)
+		}
 		cm.Close(context.Background())
 	}
+}
+
+func liveHeap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // the first one may only have run finalizers
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // BenchmarkBombs is the worst that a hostile module may cost: in the gate, in the interpreter, which is on the way of

@@ -37,6 +37,7 @@ type Module struct {
 	SegmentState bool
 	Types        int // function types in Wasm
 	Functions    int // defined ones
+	Code         int // bytes of the function bodies in Wasm
 	Imports      []string
 	// Mutable are the indices of the guest's mutable globals, see GlobalName.
 	Mutable []int
@@ -69,8 +70,8 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 	if err := d.required(len(code)); err != nil {
 		return nil, err
 	}
-	wasm, types := d.rewrite()
-	m := &Module{Wasm: wasm, Types: types, Functions: len(d.funcs), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
+	w := d.rewrite()
+	m := &Module{Wasm: w.out.b, Types: len(d.types) + len(w.extra), Code: w.code, Functions: len(d.funcs), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
 	for _, i := range d.imports {
 		m.Imports = append(m.Imports, cfg.Imports[i].Module+"."+cfg.Imports[i].Name)
 	}

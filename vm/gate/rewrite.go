@@ -47,10 +47,11 @@ type rewriter struct {
 	in       instr
 	nested   uint32
 	regionAt int
+	code     int // bytes of bodies so far
 }
 
-// rewrite returns the metered module and the number of its function types.
-func (d *decoded) rewrite() ([]byte, int) {
+// rewrite writes the metered module to the rewriter's out.
+func (d *decoded) rewrite() *rewriter {
 	w := &rewriter{d: d, fuel: uint32(len(d.globals)), multi: map[uint32]uint32{}}
 	w.slots = w.fuel + 1
 	w.outType = w.addType(Sig{Params: []Type{I32}})
@@ -64,7 +65,7 @@ func (d *decoded) rewrite() ([]byte, int) {
 		}
 	}
 	w.module()
-	return w.out.b, len(d.types) + len(w.extra)
+	return w
 }
 
 func (w *rewriter) addType(s Sig) uint32 {
@@ -136,6 +137,7 @@ func (w *rewriter) module() {
 			for i := range d.funcs {
 				w.function(&d.funcs[i])
 				s.bytes(w.body.b)
+				w.code += len(w.body.b)
 			}
 		})
 	}
