@@ -247,7 +247,9 @@ func removeState(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("state of lab: %w", err)
 	}
-	_ = os.Remove(filepath.Dir(dir)) // fails unless it was ours alone: others are in it, or it is /tmp
+	if base := filepath.Dir(dir); base == rootStateDir {
+		_ = os.Remove(base) // fails while other labs are in it
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/netns"
 )
 
 // State is what a laboratory writes down about itself, in the file state.json of its directory, before it makes the thing.
@@ -87,6 +89,8 @@ const (
 	statePrefix = "janos-lab-"
 	stateFile   = "state.json"
 	lockFile    = "lock"
+
+	rootStateDir = "/run/janos" // made by the first lab, removed with the last
 )
 
 // DefaultStateDir returns the directory under which laboratories keep their state: /run/janos for root, the user's
@@ -96,7 +100,7 @@ func DefaultStateDir() string {
 		return d
 	}
 	if os.Geteuid() == 0 {
-		return "/run/janos"
+		return rootStateDir
 	}
 	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
 		return d
@@ -203,6 +207,66 @@ func readState(dir string) (*State, error) {
 		s.Plan.index()
 	}
 	return s, nil
+}
+
+// States returns the states of all labs under base (zero means DefaultStateDir) whose owners live, by name.
+func States(base string) ([]*State, error) {
+	if base == "" {
+		base = DefaultStateDir()
+	}
+	entries, err := os.ReadDir(base)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, errs.New(errs.Permission, "state directory: %w", err)
+	}
+	var out []*State
+	for _, e := range entries {
+		name, ok := strings.CutPrefix(e.Name(), statePrefix)
+		if !ok || badName(name, MaxLabName) != "" {
+			continue
+		}
+		if s, err := readState(filepath.Join(base, e.Name())); err == nil && s.Alive() {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// Node returns what is known about the process of a node, or nil.
+func (s *State) Node(name string) *NodeState {
+	for i := range s.Nodes {
+		if s.Nodes[i].Name == name {
+			return &s.Nodes[i]
+		}
+	}
+	return nil
+}
+
+// Become replaces this process by a command in the namespace of a node. It returns only if it fails. It needs root, and a lab that is not in
+// a user namespace of its own.
+func (s *State) Become(node string, argv []string) error {
+	n := s.Node(node)
+	if n == nil || s.Plan == nil {
+		return errs.New(errs.NotFound, "lab %s has no node %q; see janos lab status", s.Name, clip(node))
+	}
+	if len(argv) == 0 {
+		return errs.New(errs.Invalid, "no command for node %s", node)
+	}
+	path, err := exec.LookPath(argv[0])
+	if err != nil {
+		return errs.New(errs.NotFound, "%w", err)
+	}
+	ns, err := netns.Open(s.SpaceDir, n.Space)
+	if err != nil {
+		return errs.New(errs.NotFound, "%w", err)
+	}
+	defer ns.Close()
+	// The namespace of the thread that calls exec is the one that the new program gets.
+	return ns.Do(func() error {
+		return errs.New(errs.Permission, "%s: %w", path, unix.Exec(path, argv, os.Environ()))
+	})
 }
 
 // Alive reports whether the owner runs.

@@ -54,7 +54,7 @@ To know what works here:        janos doctor`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", nodeCommand(), showCommand())
+	add("run", nodeCommand(), showCommand(), labCommand())
 	add("machine", doctorCommand(), versionCommand())
 	return root
 }

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/janos-os/janos/lab"
+)
+
+// labSystemCommands are those that need Linux: here there are none.
+func labSystemCommands() []*cobra.Command { return nil }
+
+// runReal runs the one form of a network that there is without Linux.
+func runReal(cmd *cobra.Command, t *lab.Topology, f *runFlags) error {
+	fmt.Fprintln(cmd.ErrOrStderr(), "network namespaces need Linux; running in one process under a virtual clock, without the hosts' own stacks")
+	return runVirtual(cmd, t, f)
+}
