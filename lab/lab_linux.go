@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
@@ -89,6 +90,11 @@ func Up(ctx context.Context, t *Topology, opt Options) (*Lab, error) {
 	}
 	l := &Lab{plan: p, opt: opt, nodes: make([]*child, len(p.Nodes)), downed: make(chan struct{})}
 	dir, lock, err := lockState(opt.StateDir, p.Name)
+	// An owner that was killed a moment ago may still be dying.
+	for tries := 0; errors.Is(err, errBusy) && tries < busyTries && ctx.Err() == nil; tries++ {
+		time.Sleep(busyWait)
+		dir, lock, err = lockState(opt.StateDir, p.Name)
+	}
 	if errors.Is(err, errBusy) {
 		return nil, errs.New(errs.Exists, "lab %s is up already%s; take it down with: janos lab down %s", p.Name, ownerOf(dir), p.Name)
 	}
@@ -101,6 +107,12 @@ func Up(ctx context.Context, t *Topology, opt Options) (*Lab, error) {
 	}
 	return l, nil
 }
+
+// How often and how long Up waits for a lock.
+const (
+	busyTries = 20
+	busyWait  = 25 * time.Millisecond
+)
 
 // ownerOf says who holds a state directory, as far as that is written there.
 func ownerOf(dir string) string {

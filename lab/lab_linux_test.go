@@ -740,9 +740,13 @@ func TestUserNamespace(t *testing.T) {
 	}
 
 	// Killed: everything dies with the owner's namespaces, and the next one removes the files.
-	cmd, _, _ = owner(t, "user", dir, "jtuser", attr)
+	cmd, _, out = owner(t, "user", dir, "jtuser", attr)
 	if err := cmd.Process.Signal(unix.SIGKILL); err != nil {
 		t.Fatal(err)
+	}
+	// The process inside dies because of that, a moment later; its output then ends.
+	if rest, err := io.ReadAll(out); err != nil || len(rest) != 0 {
+		t.Errorf("after the kill it said %q, %v", rest, err)
 	}
 	_ = cmd.Wait()
 	cmd, in, out = owner(t, "user", dir, "jtuser", attr)

@@ -1,7 +1,9 @@
 package traffic
 
 import (
+	"context"
 	"encoding/json"
+	"io"
 	"net/netip"
 	"time"
 
@@ -16,6 +18,7 @@ type options struct {
 	seed             uint64
 	interval, length time.Duration
 	patience         time.Duration
+	untilEOF         bool
 }
 
 // Command returns `traffic`, with one sub-command for each kind of traffic and end. Each prints its result as one
@@ -93,11 +96,21 @@ func Command() *cobra.Command {
 		if err != nil {
 			return nil, err
 		}
-		return Session(cmd.Context(), to, o.interval, o.patience)
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer stop()
+		if o.untilEOF {
+			go func() {
+				_, _ = io.Copy(io.Discard, cmd.InOrStdin())
+				stop()
+			}()
+		}
+		return Session(ctx, to, o.interval, o.patience)
 	})
 	c.Flags().StringVar(&o.addr, "to", "", "address:port")
 	c.Flags().DurationVar(&o.interval, "interval", 100*time.Millisecond, "between lines")
 	c.Flags().DurationVar(&o.patience, "patience", 10*time.Second, "for an echo")
+
+	c.Flags().BoolVar(&o.untilEOF, "until-eof", false, "end when standard input does")
 
 	c, o = add("session-serve", "Echo the lines of one session", func(cmd *cobra.Command, o *options) (any, error) {
 		at, err := netip.ParseAddrPort(o.addr)

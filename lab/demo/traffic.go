@@ -1,0 +1,547 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/janos-os/janos/control"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/lab"
+	"github.com/janos-os/janos/lab/traffic"
+)
+
+const (
+	transferBytes = 64 << 20
+	hostileCount  = 1000
+	killAfter     = 600 * time.Millisecond // of pings, before the router dies
+	failurePings  = 400
+	failureEvery  = 10 * time.Millisecond
+)
+
+// process is ordinary traffic that runs inside a node.
+type process struct {
+	node string
+	out  bytes.Buffer
+	mu   sync.Mutex
+	said chan struct{} // closed with the first line
+	once sync.Once
+	in   io.Closer          // its standard input
+	kill context.CancelFunc // for what does not end by itself
+	done chan error
+}
+
+// Write implements io.Writer for the process's output.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.out.Write(b)
+	p.once.Do(func() { close(p.said) })
+	return len(b), nil
+}
+
+// spawn starts a kind of traffic in a node. A server is waited for until it is ready.
+func (d *demo) spawn(ctx context.Context, node string, server bool, args ...string) (*process, error) {
+	ctx, stop := context.WithCancel(ctx)
+	r, w := io.Pipe()
+	p := &process{node: node, said: make(chan struct{}), in: w, kill: stop, done: make(chan error, 1)}
+	var stderr bytes.Buffer
+	go func() {
+		code, err := d.lab.Exec(ctx, node, append([]string{d.opt.Janos, "lab", "traffic"}, args...), r, p, &stderr)
+		if err == nil && code != 0 {
+			err = errs.New(errs.Internal, "%s on %s: exit code %d: %s", args[0], node, code, strings.TrimSpace(stderr.String()))
+		}
+		r.Close()
+		p.done <- err
+	}()
+	if !server {
+		return p, nil
+	}
+	select {
+	case <-p.said:
+		return p, nil
+	case err := <-p.done:
+		stop()
+		if err == nil {
+			err = errs.New(errs.Internal, "%s on %s ended before it was ready", args[0], node)
+		}
+		return nil, err
+	case <-ctx.Done():
+		stop()
+		return nil, ctx.Err()
+	}
+}
+
+// result waits for the process and reads the last line that it printed.
+func (p *process) result(v any) error {
+	err := <-p.done
+	p.kill()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lines := strings.Split(strings.TrimSpace(p.out.String()), "\n")
+	if e := json.Unmarshal([]byte(lines[len(lines)-1]), v); e != nil {
+		return errors.Join(err, errs.New(errs.Corrupt, "traffic on %s printed %q", p.node, lines[len(lines)-1]))
+	}
+	return err
+}
+
+// interface address of a node that others can reach through the network: that of its first interface.
+func (d *demo) ip(node string) string {
+	return d.plan.Node(node).Interfaces[0].Prefix.Addr().String()
+}
+
+// ordinary runs what hosts do without knowing of capsules.
+func (d *demo) ordinary(ctx context.Context) error {
+	to := d.receivers[0]
+	router := d.sessionRouter()
+	t := &d.rep.Traffic
+	d.p.phase("ordinary traffic of the hosts' own stacks over the same routers")
+	before, err := d.counts(ctx)
+	if err != nil {
+		return err
+	}
+	d.p.progress("icmp, udp")
+	sink, err := d.spawn(ctx, to, true, "udp-receive")
+	if err != nil {
+		return err
+	}
+	send, err := d.spawn(ctx, d.source, false, "udp-send", "--to", d.ip(to)+":7000", "--for", "1s", "--interval", "2ms", "--size", "400")
+	if err != nil {
+		return err
+	}
+	icmp, err := d.spawn(ctx, d.source, false, "icmp", "--to", d.ip(to), "--count", "50", "--interval", "20ms")
+	if err != nil {
+		return err
+	}
+	var echo traffic.EchoResult
+	var sent traffic.UDPSent
+	var got traffic.UDPReceived
+	if err := errors.Join(icmp.result(&echo), send.result(&sent), sink.result(&got)); err != nil {
+		return err
+	}
+	var rtts []time.Duration
+	for _, us := range echo.RTT {
+		rtts = append(rtts, time.Duration(us)*time.Microsecond)
+	}
+	t.ICMP = quantiles(echo.Sent, rtts)
+	t.UDP = Stream{Sent: sent.Sent, Received: got.Received, Gap: got.LongestGap}
+	d.p.line("icmp echo: %s", t.ICMP)
+	d.p.line("udp: %d of %d datagrams", got.Received, sent.Sent)
+	d.p.progress("tcp, %d MiB", transferBytes>>20)
+	server, err := d.spawn(ctx, to, true, "tcp-receive")
+	if err != nil {
+		return err
+	}
+	client, err := d.spawn(ctx, d.source, false, "tcp-send", "--to", d.ip(to)+":7001", "--bytes", fmt.Sprint(transferBytes))
+	if err != nil {
+		return err
+	}
+	var ts, tr traffic.Transfer
+	if err := errors.Join(client.result(&ts), server.result(&tr)); err != nil {
+		return err
+	}
+	t.TCP = TCP{Bytes: tr.Bytes, Seconds: ts.Seconds, Sent: ts.SHA256, Got: tr.SHA256}
+	d.p.line("tcp: %d MiB in %.1f s, sha256 %s...", tr.Bytes>>20, ts.Seconds, tr.SHA256[:16])
+	after, err := d.counts(ctx)
+	if err != nil {
+		return err
+	}
+	d.check("icmp: no echo was lost", t.ICMP.Lost == 0 && t.ICMP.Sent == 50, t.ICMP.String())
+	d.check("udp: every datagram arrived once", got.Received == sent.Sent && got.Duplicates == 0 && sent.Failed == 0, fmt.Sprintf("%+v, %+v", sent, got))
+	d.check("tcp: both ends hashed the same bytes", ts.SHA256 == tr.SHA256 && tr.Bytes == transferBytes, fmt.Sprintf("sent %+v, received %+v", ts, tr))
+	deltas := d.compare("ordinary traffic", before, after, false)
+	last := deltas[d.hostKey(to)]
+	d.check("the last link's kernel counters carried the transfer", last.kernelRx > transferBytes/1500 && last.capsulesIn < 100,
+		fmt.Sprintf("%d packets", last.kernelRx))
+	d.rep.Traffic.Session.Router = router
+	return nil
+}
+
+func (d *demo) hostKey(host string) string { return host + "/" + d.plan.Node(host).Interfaces[0].Name }
+
+// sessionRouter is the router of the last receiver: not one that the demo kills.
+func (d *demo) sessionRouter() string {
+	last := d.plan.Node(d.receivers[len(d.receivers)-1])
+	return d.peer(d.plan.Links[last.Interfaces[0].Link], last.Name)
+}
+
+func (d *demo) peer(l lab.LinkPlan, node string) string {
+	for e := range 2 {
+		if n := d.plan.Nodes[l.Ends[e].Node].Name; n != node {
+			return n
+		}
+	}
+	return node
+}
+
+// failure kills a router on the path while capsules and datagrams cross it.
+func (d *demo) failure(ctx context.Context) error {
+	to := d.receivers[0]
+	f := &d.rep.Failure
+	d.p.phase("failure: a router on the path from %s to %s gets SIGKILL; nobody is told", d.source, to)
+	if err := d.register(ctx, d.source, "trace/protocol.yaml"); err != nil {
+		return err
+	}
+	var err error
+	if f.Before, err = d.trace(ctx, to, 5*time.Second); err != nil {
+		return err
+	}
+	d.p.line("path before: %s", path(f.Before))
+	if f.Killed = d.transit(f.Before); f.Killed == "" {
+		return errs.New(errs.Invalid, "no router on the path %s is free of hosts", path(f.Before))
+	}
+	session, server, err := d.startSession(ctx)
+	if err != nil {
+		return err
+	}
+	since := make(map[string]uint64)
+	if _, err := d.eventsOf(ctx, since); err != nil {
+		return err
+	}
+	sink, err := d.spawn(ctx, to, true, "udp-receive", "--idle", "3s")
+	if err != nil {
+		return err
+	}
+	send, err := d.spawn(ctx, d.source, false, "udp-send", "--to", d.ip(to)+":7000", "--for", "4s", "--interval", "5ms")
+	if err != nil {
+		return err
+	}
+	type probed struct {
+		q    Quantiles
+		lost []int
+		err  error
+	}
+	probe := make(chan probed, 1)
+	go func() {
+		r, err := d.client(d.source).Probe(ctx, d.pingTo(to, failurePings, failureEvery))
+		probe <- probed{quantiles(r.Sent, r.RTT), r.Lost, err}
+	}()
+	if !sleep(ctx, killAfter) {
+		return ctx.Err()
+	}
+	d.p.progress("killing %s", f.Killed)
+	killed := time.Now()
+	if err := d.lab.Kill(f.Killed); err != nil {
+		return err
+	}
+	d.alive[f.Killed] = false
+	for f.Moved == 0 && time.Since(killed) < 10*time.Second {
+		hs, err := d.trace(ctx, to, 300*time.Millisecond)
+		if err == nil && !slices.ContainsFunc(hs, func(h Hop) bool { return h.Node == f.Killed }) {
+			f.Moved, f.After = time.Since(killed), hs
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	p := <-probe
+	if p.err != nil {
+		return p.err
+	}
+	f.Pings = p.q
+	run := longestRun(p.lost)
+	f.LossWindow = time.Duration(run) * failureEvery
+	f.LostBeside = len(p.lost) - run
+	var sent traffic.UDPSent
+	var got traffic.UDPReceived
+	if err := errors.Join(send.result(&sent), sink.result(&got)); err != nil {
+		return err
+	}
+	f.UDP = Stream{Sent: sent.Sent, Received: got.Received, Gap: got.LongestGap}
+	if f.Noticed, err = d.noticed(ctx, since, killed, f.Killed); err != nil {
+		return err
+	}
+	slow := ""
+	for _, n := range f.Noticed {
+		d.p.line("%s noticed %s after %s", n.Node, n.How, short(n.After))
+		if n.After > time.Second {
+			slow = n.Node
+		}
+	}
+	d.p.line("path after, seen %s after the kill: %s", short(f.Moved), path(f.After))
+	d.p.line("capsules: %s; loss window %s", f.Pings, short(f.LossWindow))
+	d.p.line("plain udp: %d of %d datagrams, longest silence %s", got.Received, sent.Sent, short(got.LongestGap))
+	d.check("every neighbour of "+f.Killed+" noticed within a second", slow == "" && len(f.Noticed) == d.neighbours(f.Killed), fmt.Sprintf("%+v", f.Noticed))
+	d.check("capsules go another way", len(f.After) > 0, "no trace came back by another way in ten seconds")
+	d.check("pings were lost in one window of less than 1.5 s", f.LossWindow < 1500*time.Millisecond && f.LostBeside == 0 && f.Pings.Received > failurePings/2,
+		fmt.Sprintf("window %s, %d lost beside it; drops: %s", short(f.LossWindow), f.LostBeside, d.drops(ctx)))
+	d.check("plain IP goes another way too", got.Highest+20 > sent.Sent+sent.Failed && got.LongestGap < 2*time.Second, fmt.Sprintf("%+v of %+v", got, sent))
+	d.sessionClient, d.sessionServer = session, server // until finish
+	return nil
+}
+
+// longestRun returns the length of the longest run of consecutive numbers; what is missing in a run by one is still a part of it, for
+// the answers to neighbouring pings may take different ways while routes change.
+func longestRun(numbers []int) int {
+	best, run, last := 0, 0, -10
+	for _, n := range numbers {
+		if n-last <= 2 {
+			run++
+		} else {
+			run = 1
+		}
+		last = n
+		best = max(best, run)
+	}
+	return best
+}
+
+// drops lists what the nodes and the wires have dropped, by cause.
+func (d *demo) drops(ctx context.Context) string {
+	var out []string
+	for _, n := range d.plan.Nodes {
+		if !d.alive[n.Name] {
+			continue
+		}
+		a, err := d.client(n.Name).ANTS(ctx)
+		if err != nil {
+			continue
+		}
+		for cause, k := range a.Drops {
+			out = append(out, fmt.Sprintf("%s %s %d", n.Name, cause, k))
+		}
+		st, err := d.client(n.Name).Status(ctx)
+		if err != nil {
+			continue
+		}
+		for _, l := range st.Links {
+			if k := l.Stats.RxDrops + l.Stats.TxDrops; k > 0 {
+				out = append(out, fmt.Sprintf("%s/%s link %d", n.Name, l.Name, k))
+			}
+		}
+		for _, c := range st.Channels {
+			if k := c.Stats.Full + c.Stats.Poor; k > 0 {
+				out = append(out, fmt.Sprintf("%s %s %d", n.Name, c.Protocol, k))
+			}
+		}
+	}
+	if ws, err := d.lab.WireStats(); err == nil {
+		for _, w := range ws {
+			out = append(out, fmt.Sprintf("%+v", w))
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// transit returns a node of the path that has no hosts, so that the network can do without it.
+func (d *demo) transit(hs []Hop) string {
+	for _, h := range hs[1 : len(hs)-1] {
+		n := d.plan.Node(h.Node)
+		hosts := 0
+		for _, i := range n.Interfaces {
+			if d.plan.Node(d.peer(d.plan.Links[i.Link], n.Name)).Kind == lab.Host {
+				hosts++
+			}
+		}
+		if hosts == 0 {
+			return h.Node
+		}
+	}
+	return ""
+}
+
+func (d *demo) neighbours(node string) int { return len(d.plan.Node(node).Interfaces) }
+
+// noticed finds when the neighbours gave a node up.
+func (d *demo) noticed(ctx context.Context, since map[string]uint64, killed time.Time, node string) ([]Notice, error) {
+	ev, err := d.eventsOf(ctx, since)
+	if err != nil {
+		return nil, err
+	}
+	var out []Notice
+	for _, n := range d.plan.Nodes {
+		for _, e := range ev[n.Name] {
+			if e.Kind != "neighbour-down" || e.Neighbour != d.addrs[node] {
+				continue
+			}
+			st, err := d.client(n.Name).Status(ctx)
+			if err != nil {
+				return nil, err
+			}
+			at := st.Wall.Add(time.Duration(e.Time) - time.Duration(st.Now))
+			out = append(out, Notice{Node: n.Name, After: at.Sub(killed), How: e.Reason + " for " + short(e.Silence)})
+			break
+		}
+	}
+	return out, nil
+}
+
+// startSession opens the TCP session to a router's own stack that has to survive everything that follows.
+func (d *demo) startSession(ctx context.Context) (client, server *process, err error) {
+	r := d.rep.Traffic.Session.Router
+	if server, err = d.spawn(ctx, r, true, "session-serve"); err != nil {
+		return nil, nil, err
+	}
+	client, err = d.spawn(ctx, d.source, false, "session", "--until-eof", "--to", d.ip(r)+":7022")
+	return client, server, err
+}
+
+// attack sends hostile capsules from one host through the routers that others use.
+func (d *demo) attack(ctx context.Context) error {
+	from, to := d.receivers[len(d.receivers)-1], d.receivers[0]
+	a := &d.rep.Attack
+	kinds := []string{"loop", "greedy"}
+	d.p.phase("attack: %s sends %d looping and %d memory-greedy capsules while %s pings %s", from, hostileCount, hostileCount, d.source, to)
+	for _, k := range kinds {
+		if err := d.registerFile(ctx, from, filepath.Join(filepath.Dir(d.opt.Topology), "hostile", k+".yaml")); err != nil {
+			return err
+		}
+	}
+	kills := make(map[string]uint64)
+	for _, n := range d.plan.Nodes {
+		if d.alive[n.Name] {
+			s, err := d.client(n.Name).ANTS(ctx)
+			if err != nil {
+				return err
+			}
+			kills[n.Name] = s.Kills
+		}
+	}
+	type sent struct {
+		kind string
+		n    control.Sent
+		err  error
+	}
+	out := make(chan sent, len(kinds))
+	for _, k := range kinds {
+		go func() {
+			// Half to each end of the pings' path, so that all routers on it meet them.
+			var sum control.Sent
+			for i, dst := range []string{d.source, to} {
+				n, err := d.client(from).Send(ctx, control.SendRequest{
+					Protocol: k, Class: k, Dst: d.addrs[dst], Payload: make([]byte, 8), Count: hostileCount / 2, Interval: 3 * time.Millisecond, DstPort: uint16(6000 + i),
+				})
+				sum.Sent += n.Sent
+				sum.Refused += n.Refused
+				if err != nil {
+					out <- sent{k, sum, err}
+					return
+				}
+			}
+			out <- sent{k, sum, nil}
+		}()
+	}
+	d.p.progress("attacking")
+	r, err := d.client(d.source).Probe(ctx, d.pingTo(to, 2*pings, pingInterval))
+	if err != nil {
+		return err
+	}
+	a.Pings = quantiles(r.Sent, r.RTT)
+	for range kinds {
+		s := <-out
+		if s.err != nil {
+			return fmt.Errorf("sending %s: %w", s.kind, s.err)
+		}
+		a.Kinds = append(a.Kinds, Hostile{Name: s.kind, Sent: s.n.Sent})
+	}
+	slices.SortFunc(a.Kinds, func(x, y Hostile) int { return strings.Compare(x.Name, y.Name) })
+	if d.quiet.P99 > 0 {
+		a.Ratio = float64(a.Pings.P99) / float64(d.quiet.P99)
+	}
+	d.p.line("pings meanwhile: %s; p99 is %.2f times that of the quiet network", a.Pings, a.Ratio)
+	total := 0
+	for _, n := range d.plan.Nodes {
+		if !d.alive[n.Name] {
+			continue
+		}
+		s, err := d.client(n.Name).ANTS(ctx)
+		if err != nil {
+			return err
+		}
+		if s.Kills == kills[n.Name] {
+			continue
+		}
+		for _, k := range d.killsOf(n.Name, &s, kinds) {
+			a.Kills = append(a.Kills, k)
+			total += k.Count
+			d.p.line("%s killed %d of %s: %s", k.Node, k.Count, k.Protocol, k.Reason)
+		}
+	}
+	every := len(a.Kinds) == 2 && a.Kinds[0].Sent == hostileCount && a.Kinds[1].Sent == hostileCount
+	d.check(fmt.Sprintf("%d hostile capsules of each kind were sent, and routers killed them", hostileCount), every && total > 0, fmt.Sprintf("%+v, %d kills", a.Kinds, total))
+	d.check("no ping was lost during the attack", a.Pings.Lost == 0, a.Pings.String())
+	return d.accounts(ctx, from, kinds)
+}
+
+// killsOf counts a node's remembered kills by protocol and reason.
+func (d *demo) killsOf(node string, s *control.ANTS, protocols []string) []NodeKills {
+	var out []NodeKills
+	for _, k := range s.LastKills {
+		if !slices.Contains(protocols, k.Protocol) {
+			continue
+		}
+		i := slices.IndexFunc(out, func(x NodeKills) bool { return x.Protocol == k.Protocol && x.Reason == k.Reason })
+		if i < 0 {
+			out = append(out, NodeKills{Node: node, Protocol: k.Protocol, Reason: k.Reason})
+			i = len(out) - 1
+		}
+		out[i].Count++
+	}
+	return out
+}
+
+// accounts waits until nothing of the hostile protocols is held anywhere but at the host that has them registered.
+func (d *demo) accounts(ctx context.Context, attacker string, kinds []string) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		d.rep.Attack.Left = nil
+		for _, n := range d.plan.Nodes {
+			if !d.alive[n.Name] || n.Name == attacker {
+				continue
+			}
+			s, err := d.client(n.Name).ANTS(ctx)
+			if err != nil {
+				return err
+			}
+			var domains []string
+			for _, p := range s.Protocols {
+				if slices.Contains(kinds, p.Name) {
+					domains = append(domains, p.Domain)
+				}
+			}
+			as, err := d.client(n.Name).Accounts(ctx)
+			if err != nil {
+				return err
+			}
+			for _, acct := range as {
+				if slices.Contains(domains, acct.Path) {
+					d.rep.Attack.Left = append(d.rep.Attack.Left, n.Name+":"+acct.Path)
+				}
+			}
+		}
+		if len(d.rep.Attack.Left) == 0 || time.Now().After(deadline) || !sleep(ctx, 100*time.Millisecond) {
+			break
+		}
+	}
+	d.check("every hostile domain is gone and its account is back at 0", len(d.rep.Attack.Left) == 0, strings.Join(d.rep.Attack.Left, ", "))
+	return nil
+}
+
+// finish ends the session and reads what it saw.
+func (d *demo) finish(ctx context.Context) error {
+	s := &d.rep.Traffic.Session
+	d.sessionClient.in.Close()
+	var r traffic.SessionResult
+	if err := d.sessionClient.result(&r); err != nil {
+		return err
+	}
+	s.Lines, s.Echoed, s.Longest = r.Lines, r.Echoed, r.Longest
+	d.p.phase("the TCP session from %s to %s's own stack, open since before the failure", d.source, s.Router)
+	d.p.line("%d lines, %d echoes, longest wait %s", s.Lines, s.Echoed, short(s.Longest))
+	d.check("the session survived failure and attack", r.Broken == "" && r.Echoed == r.Lines && r.Lines > 10, fmt.Sprintf("%+v", r))
+	var srv traffic.SessionResult
+	if err := d.sessionServer.result(&srv); err != nil { // it ends with the connection
+		return err
+	}
+	d.check("both ends of the session counted the same lines", srv.Echoed == r.Echoed, fmt.Sprintf("%+v, %+v", r, srv))
+	return nil
+}
