@@ -58,12 +58,13 @@ type linear struct {
 	n   int    // in use
 }
 
-// Allocate implements experimental.MemoryAllocator. The gate has seen to a declared maximum.
+// Allocate implements experimental.MemoryAllocator. What was reserved is the maximum that the guest declared.
 func (l *linear) Allocate(_, _ uint64) linearMemory { return l }
 
 // Reallocate implements experimental.LinearMemory.
 func (l *linear) Reallocate(size uint64) []byte {
 	if size > uint64(len(l.buf)) {
+		l.in.refused = true
 		return nil
 	}
 	if more := int64(size) - int64(l.n); more > 0 {

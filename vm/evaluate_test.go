@@ -314,3 +314,17 @@ func TestManyIsolates(t *testing.T) {
 		wg.Wait()
 	}
 }
+
+// TestDeclaredMaximum: a guest gets the memory that it declared and not a page more, at once or one by one.
+func TestDeclaredMaximum(t *testing.T) {
+	eachMode(t, func(t *testing.T, m Mode) {
+		r := newRig(t, m, IsolateSpec{})
+		in := r.instance("hog")
+		for range 2 {
+			c := call(make([]byte, 4))
+			if v, err := in.Evaluate(r.acct.Meter(0), c); err != nil || v != abi.Deliver || c.Payload[3] != 16 || in.mem.n != 1<<20 || len(in.mem.buf) != 1<<20 {
+				t.Errorf("%v %v: %v pages, %d of %d bytes", v, err, c.Payload, in.mem.n, len(in.mem.buf))
+			}
+		}
+	})
+}

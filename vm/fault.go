@@ -15,7 +15,7 @@ type Reason uint8
 const (
 	OutOfFuel    Reason = 1  // the budget was used up
 	OutOfStack   Reason = 2  // calls nested too deeply
-	OutOfMemory  Reason = 3  // it trapped after memory.grow was refused by an account or a limit
+	OutOfMemory  Reason = 3  // it trapped after memory.grow was refused, by an account, a limit or its own declared maximum
 	Unreachable  Reason = 4  // trap: unreachable, which is what abort and failed assertions compile to
 	Bounds       Reason = 5  // trap: memory access out of bounds
 	Divide       Reason = 6  // trap: division by zero or overflow

@@ -46,7 +46,7 @@ func (c *Class) Name() string { return c.name }
 
 // NewClass makes a class of handlers: guests that export evaluate and the records of the ABI.
 func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
-	c := &Class{e: e, name: spec.Name, config: gate.Config{Limits: spec.Limits, Exports: handlerExports}}
+	c := &Class{e: e, name: spec.Name, config: gate.Config{Limits: spec.Limits, Exports: handlerExports, HostMemory: true}}
 	if spec.Limits == (gate.Limits{}) {
 		c.config.Limits = gate.HandlerLimits()
 	}

@@ -14,6 +14,9 @@ type Config struct {
 	Exports []Export // functions that must be exported; other exports are dropped
 	// AllExports keeps every exported function, besides those in Exports.
 	AllExports bool
+	// HostMemory leaves the memory's maximum to the host's allocator: the metered module declares the largest there is,
+	// so that the allocator hears of every growth and can tell why a guest got no memory. It must keep to Module.MemoryMax.
+	HostMemory bool
 }
 
 func (c *Config) wants(name string) bool {

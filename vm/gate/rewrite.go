@@ -118,7 +118,14 @@ func (w *rewriter) module() {
 		out.section(secTable, &w.sec, func(s *writer) { s.b = append(s.b, 1, 0x70); s.limits(d.table) })
 	}
 	if d.memory != nil {
-		out.section(secMemory, &w.sec, func(s *writer) { s.byte(1); s.limits(d.memory) })
+		out.section(secMemory, &w.sec, func(s *writer) {
+			size := *d.memory
+			if d.cfg.HostMemory {
+				size[1] = 1 << 16
+			}
+			s.byte(1)
+			s.limits(&size)
+		})
 	}
 	out.section(secGlobal, &w.sec, w.globals)
 	out.section(secExport, &w.sec, w.exports)

@@ -1,5 +1,5 @@
 /* hog - asks for pages until there are no more and touches them. It reports how many it has, or, if the first byte is 1,
- * gives up by trapping. If the byte is 2, it divides by zero. */
+ * gives up by trapping. If the byte is 2, it divides by zero; if it is 3, it traps at once. */
 #include <janos.h>
 
 JANOS_CAPSULE("hog", 64, .window_min = 4)
@@ -10,6 +10,8 @@ JANOS_EVALUATE
 
 	if (janos_window[0] == 2)
 		return 7 / zero;
+	if (janos_window[0] == 3)
+		__builtin_trap();
 	for (;;) {
 		size_t old = __builtin_wasm_memory_grow(0, 1);
 
