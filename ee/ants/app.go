@@ -172,7 +172,7 @@ func (e *EE) Inject(w *nodeos.Worker, c *Capsule) error {
 		w.Cache().Free(p)
 		return errNoFrame
 	}
-	p.Anno.Time = w.Now()
+	p.Anno.Time = e.node.Clock().Now() // the worker's time may be old when the control side calls
 	e.counts.Injected++
 	m.flow.enqueue(w, p, m.class)
 	e.flush(w)

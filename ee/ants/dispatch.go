@@ -132,10 +132,7 @@ func (e *EE) send(w *nodeos.Worker, p *packet.Packet, h *Hop, f *flow) bool {
 	}
 	at := p.Anno.Time
 	p.ClearHeaders()
-	p.Anno = packet.Anno{Time: at, Dst: h.IP, NextHop: h.IP, DstPort: UDPPort, SrcPort: UDPPort, LinkAddr: h.MAC, HasLink: h.HasMAC}
-	if h.Port != 0 {
-		p.Anno.DstPort = h.Port
-	}
+	p.Anno = packet.Anno{Time: at, Dst: h.IP, NextHop: h.IP, DstPort: h.Port, LinkAddr: h.MAC, HasLink: h.HasMAC}
 	if f != nil {
 		binary.NativeEndian.PutUint32(p.Anno.User[:], f.number)
 	}

@@ -96,6 +96,7 @@ type Counts struct {
 	ChunksIn     uint64 `json:"chunks_in"`
 	Served       uint64 `json:"served"` // load requests answered
 	ChunksOut    uint64 `json:"chunks_out"`
+	DirsOut      uint64 `json:"directories_out"`
 	ErrorsSent   uint64 `json:"errors_sent"`
 	ErrorsIn     uint64 `json:"errors_in"`     // about capsules of this node
 	ErrorsPassed uint64 `json:"errors_passed"` // on their way to other nodes

@@ -114,3 +114,19 @@ func (id *MethodID) UnmarshalText(b []byte) error {
 	}
 	return err
 }
+
+// UnmarshalText is the inverse of MarshalText.
+func (id *CodeID) UnmarshalText(b []byte) error { return unmarshalID(id[:], "code", b) }
+
+// UnmarshalText is the inverse of MarshalText.
+func (id *GroupID) UnmarshalText(b []byte) error { return unmarshalID(id[:], "group", b) }
+
+// UnmarshalText is the inverse of MarshalText.
+func (id *ProtocolID) UnmarshalText(b []byte) error { return unmarshalID(id[:], "protocol", b) }
+
+func unmarshalID(id []byte, what string, text []byte) error {
+	if n, err := hex.Decode(id, text[:min(len(text), 2*len(id))]); err != nil || len(text) != 2*len(id) || n != len(id) {
+		return errs.New(errs.Invalid, "%s id %.40q: want %d hexadecimal digits", what, text, 2*len(id))
+	}
+	return nil
+}

@@ -1,13 +1,6 @@
 package ants
 
-import (
-	"strconv"
-
-	"github.com/janos-os/janos/demux"
-)
-
-// portAddress is the address of channels for capsules: any host, our port.
-var portAddress = ":" + strconv.Itoa(UDPPort)
+import "github.com/janos-os/janos/demux"
 
 // Key returns the demultiplexing key of ANTS capsules in UDP: the ANEP version and the type id.
 func Key() demux.Key {

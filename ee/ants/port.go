@@ -2,6 +2,8 @@ package ants
 
 import (
 	"encoding/binary"
+	"slices"
+	"strconv"
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
@@ -14,19 +16,21 @@ type PortSpec struct {
 	Link  uint16 // its number, as in packet.Anno and Hop
 	MTU   int    // bytes of a packet from the ANEP header on
 	Queue int    // packets that wait to be sent; 0: 512
+
+	// Domain is whose turn the packets are sent in; it pays for those that wait. Nil: the EE's own.
+	Domain *nodeos.Domain
 }
 
 // Port is where capsules leave the EE towards a link: a bounded queue, which a task empties. The packets begin with the
-// ANEP header and have Anno.Dst, DstPort and, where it is known, LinkAddr set for the layers below.
+// ANEP header and have Anno.Dst and, where they are known, LinkAddr and DstPort set for the layers below.
 type Port struct {
 	ee      *EE
 	spec    PortSpec
-	index   int
 	in      *nodeos.InChan
 	pending packet.Batch
 }
 
-// NewPort makes a port. Ports are numbered in the order in which they are made. A link that has a port is errs.Exists.
+// NewPort makes a port. A link that has one already is errs.Exists.
 func (e *EE) NewPort(spec PortSpec) (*Port, error) {
 	if spec.Queue == 0 {
 		spec.Queue = 512
@@ -34,9 +38,12 @@ func (e *EE) NewPort(spec PortSpec) (*Port, error) {
 	if spec.Link == 0 || spec.MTU < MaxOverhead {
 		return nil, errs.New(errs.Invalid, "ants: port %s: link number %d, MTU %d; want a link, and an MTU of at least %d", spec.Name, spec.Link, spec.MTU, MaxOverhead)
 	}
+	if spec.Domain == nil {
+		spec.Domain = e.domain
+	}
 	p := &Port{ee: e, spec: spec}
 	var err error
-	p.in, err = e.domain.NewInChan(nodeos.InChanSpec{Protocol: "ants port " + spec.Name, Worker: -1, Quota: spec.Queue, HandOffOnly: true})
+	p.in, err = spec.Domain.NewInChan(nodeos.InChanSpec{Protocol: "ants port " + spec.Name, Worker: -1, Quota: spec.Queue, HandOffOnly: true})
 	if err != nil {
 		return nil, err
 	}
@@ -48,7 +55,6 @@ func (e *EE) NewPort(spec PortSpec) (*Port, error) {
 		for len(e.byLink) <= int(spec.Link) {
 			e.byLink = append(e.byLink, nil)
 		}
-		p.index = len(e.ports)
 		e.ports = append(e.ports, p)
 		e.byLink[spec.Link] = p
 	})
@@ -62,8 +68,19 @@ func (e *EE) NewPort(spec PortSpec) (*Port, error) {
 	return p, nil
 }
 
-// Index returns the port's number, from 0.
-func (p *Port) Index() int { return p.index }
+// Close takes the port away: what is sent to its link has no route, and what waits is freed. It may be called from anywhere, and
+// more than once; it does not wait.
+func (p *Port) Close() {
+	p.in.Close()
+	p.ee.home.Post(func() {
+		e := p.ee
+		if e.portOf(p.spec.Link) != p {
+			return
+		}
+		e.byLink[p.spec.Link] = nil
+		e.ports = slices.DeleteFunc(e.ports, func(q *Port) bool { return q == p })
+	})
+}
 
 // Spec returns what the port was made of.
 func (p *Port) Spec() PortSpec { return p.spec }
@@ -71,12 +88,18 @@ func (p *Port) Spec() PortSpec { return p.spec }
 // SetTask names the task that is woken when there are packets to send.
 func (p *Port) SetTask(t *nodeos.Task) { p.in.SetTask(t) }
 
-// Receive appends packets to be sent to b until it is full and returns how many; the caller then owns them, and the EE's
-// domain pays for their frames. The processor time of the run that calls it is billed to the protocols whose
-// packets they are. On the EE's worker.
+// Receive appends packets to be sent to b until it is full and returns how many; the caller then owns them, and the port's
+// domain pays for their frames. On the EE's worker, the processor time of the run that calls it is billed to the protocols
+// whose packets they are.
 func (p *Port) Receive(w *nodeos.Worker, b *packet.Batch) int {
 	from := b.Len()
 	n := p.in.Receive(b)
+	if w != p.ee.home {
+		for _, q := range b.Packets()[from:] {
+			q.Anno.User = [16]byte{}
+		}
+		return n
+	}
 	var last uint32
 	run := 0
 	for _, q := range b.Packets()[from:] {
@@ -130,6 +153,7 @@ type BindSpec struct {
 	Stack   string // layers above the link, such as ether/ip/udp (the default), ether/ip6/udp, udp
 	Queue   int    // of the port; 0: its default
 	InQuota int    // of the in-channel; 0: nodeos.DefaultQuota
+	Port    uint16 // UDP; 0: UDPPort
 }
 
 // Bind makes an in-channel for ANTS capsules on a link, an out-channel, and a port between them and the EE. The link's
@@ -138,13 +162,17 @@ func (e *EE) Bind(spec BindSpec) (*Port, error) {
 	if spec.Stack == "" {
 		spec.Stack = "ether/ip/udp"
 	}
+	if spec.Port == 0 {
+		spec.Port = UDPPort
+	}
+	address := ":" + strconv.Itoa(int(spec.Port))
 	l, err := e.node.Link(spec.Link)
 	if err != nil {
 		return nil, err
 	}
 	number := l.Info().Number
 	proto := spec.Link + "/" + spec.Stack
-	out, err := e.domain.NewOutChan(nodeos.OutChanSpec{Protocol: proto, Address: portAddress, Source: portAddress})
+	out, err := e.domain.NewOutChan(nodeos.OutChanSpec{Protocol: proto, Address: address, Source: address})
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +186,7 @@ func (e *EE) Bind(spec BindSpec) (*Port, error) {
 	}
 	p.SetTask(t)
 	_, err = e.domain.NewInChan(nodeos.InChanSpec{
-		Protocol: proto, Address: portAddress, Key: Key(), Worker: -1, Quota: spec.InQuota,
+		Protocol: proto, Address: address, Key: Key(), Worker: -1, Quota: spec.InQuota,
 		Handler: func(w *nodeos.Worker, b *packet.Batch) { e.Input(w, number, b) },
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // net is a small network of stepped nodes on one virtual clock.
 type testNet struct {
 	t      testing.TB
+	mode   vm.Mode // of the engines
 	clk    *clock.Virtual
 	seg    *mem.Net
 	nodes  []*testNode
@@ -44,7 +45,7 @@ type testNode struct {
 }
 
 func newNet(t testing.TB) *testNet {
-	n := &testNet{t: t, clk: clock.NewVirtual(time.Unix(1000, 0)), seg: mem.NewNet()}
+	n := &testNet{t: t, mode: vm.ModeInterpreter, clk: clock.NewVirtual(time.Unix(1000, 0)), seg: mem.NewNet()}
 	t.Cleanup(n.close)
 	return n
 }
@@ -75,7 +76,7 @@ func (n *testNet) add(mod func(*Spec)) *testNode {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	x.engine, err = vm.NewEngine(vm.EngineSpec{Mode: vm.ModeInterpreter, Clock: n.clk})
+	x.engine, err = vm.NewEngine(vm.EngineSpec{Mode: n.mode, Clock: n.clk})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -285,4 +286,48 @@ func wantKind(t testing.TB, err error, k errs.Kind) {
 	if errs.KindOf(err) != k {
 		t.Errorf("error %v is of kind %v, want %v", err, errs.KindOf(err), k)
 	}
+}
+
+// arrive makes a capsule come to the node by its first link, whoever sent it.
+func (x *testNode) arrive(c *Capsule) {
+	x.net.t.Helper()
+	x.node.Step() // reads the clock
+	w := x.node.Worker(0)
+	var b packet.Batch
+	p := w.Cache().AllocFrom(packet.Node, c.Append(nil))
+	if p == nil {
+		x.net.t.Fatal("no frame")
+	}
+	b.Append(p)
+	x.ee.Input(w, x.hops[0].Link, &b)
+}
+
+// last returns the latest event of a kind at the node.
+func (x *testNode) last(k EventKind) *Event {
+	for i := len(x.net.events) - 1; i >= 0; i-- {
+		if ev := &x.net.events[i]; ev.Kind == k && ev.Node == x.ee.Addr() {
+			return ev
+		}
+	}
+	return nil
+}
+
+// padded returns code with a custom section of n bytes, which the gate drops: the same program, another id.
+func padded(code []byte, n int) []byte {
+	out := slices.Clone(code)
+	out = append(out, 0) // id of a custom section, then its size
+	size := n + 4
+	for v := size; ; {
+		c := byte(v & 0x7f)
+		if v >>= 7; v == 0 {
+			out = append(out, c)
+			break
+		}
+		out = append(out, c|0x80)
+	}
+	out = append(out, 3, 'p', 'a', 'd')
+	for i := range n {
+		out = append(out, byte(i*7+i>>8))
+	}
+	return out
 }

@@ -14,7 +14,7 @@ type Hop struct {
 	Node   NodeAddr
 	Link   uint16     // number of the link, as in packet.Anno
 	IP     netip.Addr // the neighbour's address on that link
-	Port   uint16     // UDP port; 0: UDPPort
+	Port   uint16     // UDP port; 0: that of the channel
 	MAC    [6]byte    // its hardware address there, if HasMAC
 	HasMAC bool
 }

@@ -32,6 +32,7 @@ func (e *EE) serve(w *nodeos.Worker, p *packet.Packet, c *Capsule) {
 		answer.kind, answer.body = dlDirectory, m.class.group.directory
 		if e.message(w, e.domain, MethodDLResponse, c.Src, answer.put(buf[:0])) {
 			served = len(answer.body)
+			e.counts.DirsOut++
 		}
 	} else {
 		served, chunks = e.serveChunks(w, m.class.group, &r, &answer, buf[:0], c.Src)

@@ -69,6 +69,14 @@ func (e *EE) Stats() Stats {
 	return s
 }
 
+// StatsHere is Stats on the EE's worker; on any other it returns the zero value.
+func (e *EE) StatsHere(w *nodeos.Worker) Stats {
+	if w != e.home {
+		return Stats{}
+	}
+	return e.stats()
+}
+
 func (e *EE) stats() Stats {
 	s := Stats{
 		Node: e.spec.Addr, Name: e.spec.Name, Counts: e.counts, Drops: make(map[string]uint64), Kills: e.killTotal, Refused: len(e.refused.byMethod),
