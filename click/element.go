@@ -148,6 +148,9 @@ func (e *Base) DropOne(p *packet.Packet) {
 	e.thread.cache.Free(p)
 }
 
+// CountDrops adds to the drops handler what the element could not make or freed itself.
+func (e *Base) CountDrops(n int) { e.drops += uint64(n) }
+
 // Drops returns how many packets the element dropped.
 func (e *Base) Drops() uint64 { return e.drops }
 

@@ -120,8 +120,11 @@ func (r *Router) make() error {
 			if !unknown[n.Class] {
 				unknown[n.Class] = true
 				hint := ""
+				if len(n.Args) == 0 && strings.Contains(n.Name, n.Class+"@") {
+					hint = ", and no element of that name is declared"
+				}
 				if near := nearest(n.Class); len(near) > 0 {
-					hint = ", did you mean " + strings.Join(near, " or ") + "?"
+					hint += ", did you mean " + strings.Join(near, " or ") + "?"
 				}
 				list.Add(&errs.At{Pos: n.Pos, Err: errs.New(errs.NotFound, "unknown element class '%s'%s", n.Class, hint)})
 			}
@@ -217,7 +220,7 @@ func (r *Router) initialize() error {
 
 // startHere runs on the worker.
 func (r *Router) startHere() {
-	r.thread.now = r.thread.worker.Now()
+	r.thread.now = r.domain.Node().Clock().Now()
 	for _, el := range r.elements {
 		if s, ok := el.(Starter); ok {
 			s.Start()
@@ -283,9 +286,7 @@ func (r *Router) Do(fn func()) error {
 	ok := false
 	if !r.thread.worker.Call(func() {
 		if ok = !r.cleaned; ok {
-			if now := r.thread.worker.Now(); now > r.thread.now {
-				r.thread.now = now
-			}
+			r.thread.now = r.domain.Node().Clock().Now() // the worker's own time may be that of its last run
 			fn()
 		}
 	}) || !ok {

@@ -1,0 +1,147 @@
+package device
+
+import (
+	"strconv"
+
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
+)
+
+func init() {
+	handlers := []string{"count (r): Packets pushed into the graph.", "stats (r): The channel's counters."}
+	click.Register(click.Class{
+		Name: "FromChannel", Ports: "0/1", Processing: "h", New: func() click.Element { return &FromChannel{} },
+		Doc: click.Doc{
+			Group: "device", Title: "pushes what arrives in a channel",
+			Text: "The packets begin at the payload of the topmost protocol; with a bare link they are whole frames. The headers before it are marked. Packets in the channel's queue are charged to the router's domain.",
+			Args: []string{
+				"PROTOCOL: Protocol string, such as eth0/ether/ip/udp; if/... for any link.", "ADDRESS: Local address of the topmost protocol, such as :3322.", "KEY: Demultiplexing key over the payload.",
+				"QUOTA: Packets that may wait; default 256.", "BURST: Packets pushed at a time; default 32.",
+			},
+			Handlers: handlers, Example: "FromChannel(eth0/ether/ip/udp, :3322) -> ...;", See: []string{"ToChannel", "FromDevice"},
+		},
+	})
+	click.Register(click.Class{
+		Name: "FromDevice", Ports: "0/1", Processing: "h", New: func() click.Element { return &FromChannel{device: true} },
+		Doc: click.Doc{
+			Group: "device", Title: "pushes all frames of a link",
+			Text:     "It is FromChannel with a bare link.",
+			Args:     []string{"DEVNAME: The link's name.", "QUOTA: Packets that may wait; default 256.", "BURST: Packets pushed at a time; default 32."},
+			Handlers: handlers, Example: "FromDevice(eth0) -> Classifier(12/0800, -) ...;", See: []string{"ToDevice", "FromChannel"},
+		},
+	})
+}
+
+// FromChannel is an in-channel of a graph.
+type FromChannel struct {
+	click.Base
+	device bool
+	spec   nodeos.InChanSpec
+	burst  int
+	count  uint64
+	ch     *nodeos.InChan
+	rest   packet.Batch // received and not yet pushed
+}
+
+// Configure implements click.Element.
+func (e *FromChannel) Configure(a *click.Args) {
+	e.burst = 32
+	quota, burst := click.Key("QUOTA", click.IntRange(&e.spec.Quota, 1, nodeos.MaxQuota)), click.Key("BURST", click.IntRange(&e.burst, 1, packet.MaxBatch))
+	if e.device {
+		a.Parse(click.Must("DEVNAME", click.String(&e.spec.Protocol)), quota, burst)
+	} else {
+		a.Parse(click.Must("PROTOCOL", click.String(&e.spec.Protocol)), click.May("ADDRESS", click.String(&e.spec.Address)),
+			click.May("KEY", func(s string, a *click.Args) error {
+				var text string
+				if err := click.String(&text)(s, a); err != nil {
+					return err
+				}
+				k, err := demux.ParseKey(text)
+				e.spec.Key = k
+				return err
+			}), quota, burst)
+	}
+	if a.OK() {
+		proto, err := demux.ParseProtocol(e.spec.Protocol)
+		if err == nil {
+			_, err = demux.ParseAddress(proto.Top(), e.spec.Address)
+		}
+		if err != nil {
+			a.Errorf("%v", err)
+		}
+	}
+}
+
+// Initialize implements click.Initializer.
+func (e *FromChannel) Initialize() error {
+	if err := linkOpen(&e.Base, e.spec.Protocol); err != nil {
+		return err
+	}
+	e.spec.Worker = e.Thread().Worker().ID()
+	ch, err := e.Router().Domain().NewInChan(e.spec)
+	if err != nil {
+		return err
+	}
+	e.ch = ch
+	e.NewOutsideTask(e.run)
+	ch.SetTask(e.Thread().Task())
+	return nil
+}
+
+// linkOpen reports a link that is not there with what there is.
+func linkOpen(e *click.Base, protocol string) error {
+	p, err := demux.ParseProtocol(protocol)
+	if err != nil || p.Link == demux.AnyLink {
+		return err
+	}
+	node := e.Router().Domain().Node()
+	if _, err := node.Link(p.Link); err != nil {
+		var names []string
+		for _, l := range node.Links() {
+			names = append(names, l.Info().Name)
+		}
+		return errs.New(errs.NotFound, "link %s is not open on this node (open are %v)", p.Link, names)
+	}
+	return nil
+}
+
+// Cleanup implements click.Cleaner.
+func (e *FromChannel) Cleanup() {
+	e.Cache().FreeBatch(&e.rest)
+	if e.ch != nil {
+		e.ch.Close()
+		e.ch = nil
+	}
+}
+
+func (e *FromChannel) run() (int, bool) {
+	if e.rest.Len() == 0 {
+		e.ch.Receive(&e.rest)
+	}
+	n := min(e.rest.Len(), e.burst)
+	if n == 0 {
+		return 0, false
+	}
+	b := e.Thread().Scratch()
+	for _, p := range e.rest.Packets()[:n] {
+		b.Append(p)
+	}
+	e.rest.Drop1st(n)
+	e.count += uint64(n)
+	e.Out(0).Push(b)
+	e.Thread().Release(b)
+	return n, true
+}
+
+// AddHandlers implements click.HandlerAdder.
+func (e *FromChannel) AddHandlers(h *click.Handlers) {
+	h.Count("count", &e.count)
+	h.Read("stats", func() string {
+		s := e.ch.Stats()
+		return "packets " + strconv.FormatUint(s.Packets, 10) + "\nbytes " + strconv.FormatUint(s.Bytes, 10) + "\nfull " + strconv.FormatUint(s.Full, 10) +
+			"\npoor " + strconv.FormatUint(s.Poor, 10) + "\nheld " + strconv.Itoa(s.Held) + "\n"
+	})
+}

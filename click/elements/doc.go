@@ -1,0 +1,13 @@
+// Package elements imports all packages of elements of this project that need nothing but a node, so that their classes are registered.
+// A program that runs graphs imports it for that effect, and imports the elements of execution environments beside it. It has
+// nothing to call and no state, hence no life to describe and no traps.
+package elements
+
+import (
+	_ "github.com/janos-os/janos/click/elements/device"
+	_ "github.com/janos-os/janos/click/elements/ethernet"
+	_ "github.com/janos-os/janos/click/elements/icmp"
+	_ "github.com/janos-os/janos/click/elements/ip"
+	_ "github.com/janos-os/janos/click/elements/link"
+	_ "github.com/janos-os/janos/click/elements/standard"
+)

@@ -1,0 +1,79 @@
+package elements_test
+
+import (
+	"testing"
+
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/click/elementtest"
+	"github.com/janos-os/janos/packet"
+)
+
+// everyHeader has all elements that read headers, fed with whatever comes.
+const everyHeader = `
+in :: ScriptIn -> t :: Tee;
+t[0] -> HostEtherFilter(2:0:0:0:0:1) -> ARPResponder(10.0.0.0/8 2:0:0:0:0:1) -> Discard;
+arp :: ARPQuerier(10.0.0.1, 2:0:0:0:0:1) -> Discard;
+t[1] -> [1] arp;
+t[2] -> CheckIPHeader -> g :: IPGWOptions(10.0.0.1) -> d :: DecIPTTL -> f :: IPFragmenter(68) -> [0] arp;
+g[1], d[1], f[1] -> ICMPError(10.0.0.1, parameterproblem) -> FixIPSrc(10.0.0.9) -> Discard;
+t[3] -> MarkIPHeader -> u :: Tee; // not checked
+u[0] -> IPGWOptions(10.0.0.1) -> SetIPChecksum -> IPFragmenter(68) -> Discard;
+u[1] -> ICMPError(10.0.0.1, timeexceeded) -> Discard;
+u[2] -> ICMPPingResponder -> StripIPHeader -> Discard;
+u[3] -> DecIPTTL -> IPFilter(allow tcp dst port 1-100 or icmp type echo or ip ttl < 5 and not ip frag) -> Discard;
+u[4] -> GetIPAddress(16) -> RadixIPLookup(10.0.0.0/8 0) -> UDPIPEncap(10.0.0.1, 1, DST_ANNO, 2) -> Discard;
+t[4] -> Classifier(12/0806 20/0001, !0/45, -) => Discard, Discard, Discard;
+t[5] -> MarkIPHeader(30) -> v :: Tee -> ICMPError(10.0.0.1, redirect) -> Discard; v[1] -> IPFragmenter(68) -> Discard;
+`
+
+func FuzzHeaders(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("\x45\x00\x00\x1c\x00\x00\x00\x00\x01\x11\x65\xcf\x0a\x00\x00\x01\x0a\x00\x01\x02\x00\x05\x00\x06\x00\x08\x00\x00"))
+	f.Add([]byte("\x46\x00\x00\x18\x00\x00\x00\x00\x01\x11\x00\x00\x0a\x00\x00\x01\x0a\x00\x01\x02\x07\x07\x04\x00"))
+	f.Add(append([]byte("\xff\xff\xff\xff\xff\xff\x02\x00\x00\x00\x00\x05\x08\x06\x00\x01\x08\x00\x06\x04\x00\x01"), make([]byte, 20)...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 1500 {
+			return
+		}
+		s, err := elementtest.New(t, everyHeader, elementtest.Options{Frames: 256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := s.Router.Element("in").(*elementtest.ScriptIn)
+		if err := s.Router.Do(func() {
+			b := in.Thread().Scratch()
+			if p := in.Cache().AllocFrom(in.Owner(), data); p != nil {
+				b.Append(p)
+			}
+			in.Out(0).Push(b)
+			in.Thread().Release(b)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n := s.Close(); n != 0 {
+			t.Fatalf("%d frames were not given back", n)
+		}
+		_ = s.Node.Close()
+	})
+}
+
+// FuzzConfigure: no configuration of any element panics.
+func FuzzConfigure(f *testing.F) {
+	for _, c := range click.Classes() {
+		f.Add("Idle -> "+c.Name+"(1, 2) -> Discard;")
+		if c.Doc.Example != "" {
+			f.Add(c.Doc.Example)
+		}
+	}
+	f.Fuzz(func(t *testing.T, config string) {
+		if len(config) > 2000 {
+			return
+		}
+		s, err := elementtest.New(t, config, elementtest.Options{Frames: packet.MaxBatch})
+		if err == nil {
+			s.Node.Step()
+			s.Close()
+		}
+		_ = s.Node.Close()
+	})
+}
