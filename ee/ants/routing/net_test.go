@@ -126,6 +126,7 @@ type network struct {
 	wires []*wire
 	log   []Event
 	turns int
+	six   bool // links have IPv6 addresses only
 }
 
 func newNetwork(t testing.TB, seed uint64, nodes int) *network {
@@ -154,6 +155,12 @@ func (n *network) join(nodes ...int) *wire {
 			Name: fmt.Sprintf("eth%d", len(b.ends)), Driver: "test", Base: demux.Ether, MTU: 1500, HWAddr: mac(id, len(b.ends)),
 			Prefixes: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(k >> 8), byte(k), byte(i + 1)}), 24)},
 		}}
+		if n.six {
+			e.info.Prefixes = []netip.Prefix{
+				netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, 1, byte(k >> 8), byte(k), 15: byte(i + 1)}), 64),
+				netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfe, 0x80, 14: byte(k), 15: byte(i + 1)}), 64),
+			}
+		}
 		w.ends = append(w.ends, e)
 		b.ends = append(b.ends, e)
 	}

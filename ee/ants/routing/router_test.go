@@ -262,6 +262,27 @@ func TestHostsAreNotTransit(t *testing.T) {
 	}
 }
 
+func TestLinksWithIPv6Only(t *testing.T) {
+	n := newNetwork(t, 20, 3)
+	n.six = true
+	n.join(0, 1)
+	n.join(1, 2)
+	n.startAll()
+	n.until(time.Second, "all nodes reach all", n.converged)
+	n.since(computeHold)
+	h := n.boxes[0].hop(2)
+	if h == nil || h.MAC != n.wires[0].ends[1].info.HWAddr || !h.IP6.IsLinkLocalUnicast() || h.IP != h.IP6 {
+		t.Errorf("next hop %+v", h)
+	}
+	r := n.boxes[0].r.Table().Lookup(n.wires[1].ends[1].prefix().Addr())
+	if r == nil || r.Cost != 10 || r.Gateway() != h.IP6 {
+		t.Errorf("route to the far link: %+v", r)
+	}
+	if r := n.boxes[0].r.Table().Lookup(addr(2).IP()); r == nil || r.Gateway().IsValid() {
+		t.Errorf("an IPv4 prefix beyond a link without IPv4 has a gateway: %+v", r)
+	}
+}
+
 func TestSharedLink(t *testing.T) {
 	n := newNetwork(t, 11, 4)
 	n.join(0, 1, 2, 3)
