@@ -28,8 +28,12 @@
 //
 // # Latency
 //
-// A ring in blocks (TPACKET_V3) hands frames over when a block is full, or a millisecond later. With the
-// option latency=low the ring has a slot per frame (TPACKET_V2) and wakes the worker at once.
+// A ring in blocks (TPACKET_V3, the default) costs least per packet, but hands frames over only when a block is full or
+// at the next tick of a timer of a millisecond, the kernel's least. With latency=low the ring has a slot per frame
+// (TPACKET_V2) and wakes the worker at once. Measured on a veth pair (Linux 6.18, 2 virtual CPUs under load, medians of three):
+// through a node and back 1,000 us with blocks and 14 us with slots; sending and receiving a frame of 64 bytes on one thread 1.6 us
+// with blocks and 1.7 us with slots. Where a packet crosses several nodes, as in a laboratory network, use latency=low.
+// Smaller blocks would not help: a block must hold a super-frame of 64 KiB, and the timer waits for the block, not for its size.
 //
 // # Options
 //

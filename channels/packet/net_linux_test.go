@@ -10,12 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf/asm"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/channels/conformance"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
 )
 
 // Three namespaces in a row: there -- here -- beyond. here is the router with the node.
@@ -214,6 +216,9 @@ func (w *network) sent(t testing.TB) []byte {
 	must(t, unix.SetsockoptTimeval(w.thereFD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
 	for {
 		n, _, err := unix.Recvfrom(w.thereFD, w.buf, 0)
+		if err == unix.EINTR {
+			continue
+		}
 		if err != nil {
 			t.Errorf("no frame came: %v", err)
 			return nil
@@ -275,4 +280,21 @@ func TestConformance(t *testing.T) {
 			MAC:    func() [6]byte { return w.mac },
 		})
 	})
+}
+
+func openNS(name string) (*netns.Namespace, error) { return netns.Open(netns.Dir, name) }
+
+func passCode() asm.Instructions {
+	return asm.Instructions{asm.Mov.Imm(asm.R0, tcNext), asm.Return()}
+}
+
+// sendOne sends a frame on the worker and returns when its turn has ended.
+func sendOne(n *nodeos.Node, out *nodeos.OutChan, frame []byte) {
+	w := n.Worker(0)
+	w.Call(func() {
+		var b packet.Batch
+		b.Append(w.Cache().AllocFrom(packet.Node, frame))
+		out.Send(w, &b)
+	})
+	w.Call(func() {}) // in a later turn: the first one's flush is over
 }

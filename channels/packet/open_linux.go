@@ -23,6 +23,9 @@ const DefaultRing = 512
 
 const maxRing = 1 << 16
 
+// noTCX makes links use clsact as on kernels without tcx; tests set it.
+var noTCX = false
+
 // Open opens the interface that spec.Device names (empty: the link's name) in the network namespace of the
 // calling thread. It is a nodeos.OpenFunc. The link takes nothing until it has claims.
 func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, error) {
@@ -65,7 +68,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		l.ring.Close()
 		return nil, kernelError(spec.Name, err)
 	}
-	if l.claims, err = newClaims(ifindex, false); err != nil {
+	if l.claims, err = newClaims(ifindex, noTCX); err != nil {
 		if strict {
 			l.Close()
 			return nil, kernelError(spec.Name, err)
