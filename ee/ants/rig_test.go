@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,11 +24,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // net is a small network of stepped nodes on one virtual clock.
 type testNet struct {
 	t      testing.TB
-	mode   vm.Mode // of the engines
+	mode   vm.Mode     // of the engines
+	real   clock.Clock // not nil: nodes run by themselves on this clock
 	clk    *clock.Virtual
 	seg    *mem.Net
 	nodes  []*testNode
 	links  int
+	mu     sync.Mutex
 	events []Event
 }
 
@@ -41,13 +44,18 @@ type testNode struct {
 	hops   []Hop
 	ports  int
 	got    []Capsule // delivered to port 9
-	at     []clock.Time
 }
 
 func newNet(t testing.TB) *testNet {
 	n := &testNet{t: t, mode: vm.ModeInterpreter, clk: clock.NewVirtual(time.Unix(1000, 0)), seg: mem.NewNet()}
 	t.Cleanup(n.close)
 	return n
+}
+
+func (n *testNet) event(ev Event) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.events = append(n.events, ev)
 }
 
 func (n *testNet) close() {
@@ -72,11 +80,15 @@ func (n *testNet) add(mod func(*Spec)) *testNode {
 	i := len(n.nodes) + 1
 	x := &testNode{net: n, routes: new(StaticRoutes)}
 	var err error
-	x.node, err = nodeos.NewNode(nodeos.NodeSpec{Name: fmt.Sprintf("n%d", i), Clock: n.clk, Seed: uint64(i), Stepped: true, Packets: packet.PoolSpec{Frames: 1024}})
+	ns := nodeos.NodeSpec{Name: fmt.Sprintf("n%d", i), Clock: n.clk, Seed: uint64(i), Stepped: true, Packets: packet.PoolSpec{Frames: 1024}}
+	if n.real != nil {
+		ns.Clock, ns.Stepped, ns.Workers, ns.Packets.Frames = n.real, false, 2, 4096
+	}
+	x.node, err = nodeos.NewNode(ns)
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	x.engine, err = vm.NewEngine(vm.EngineSpec{Mode: n.mode, Clock: n.clk})
+	x.engine, err = vm.NewEngine(vm.EngineSpec{Mode: n.mode, Clock: ns.Clock})
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -88,7 +100,7 @@ func (n *testNet) add(mod func(*Spec)) *testNode {
 	spec := Spec{
 		Name: x.node.Name(), Domain: d, Engine: x.engine, Addr: addrOf(i), Router: x.routes,
 		Protocol: resctl.Spec{Limit: resctl.Amounts{resctl.Memory: 2 << 20, resctl.Frames: 256}},
-		Events:   EventFunc(func(ev Event) { n.events = append(n.events, ev) }),
+		Events:   EventFunc(n.event),
 	}
 	if mod != nil {
 		mod(&spec)
@@ -106,7 +118,6 @@ func (x *testNode) receive(_ *nodeos.Worker, d *Delivery) {
 	c := d.Capsule
 	c.Data = slices.Clone(c.Data)
 	x.got = append(x.got, c)
-	x.at = append(x.at, x.net.clk.Now())
 }
 
 // connect joins two nodes by a link, and makes them neighbours.
