@@ -71,7 +71,7 @@ func (r *Router) heard(p *port, h *hello, pk *packet.Packet, now clock.Time) {
 		}
 		n = &neighbour{gen: h.gen, since: now}
 		n.hop = NextHop{Node: h.node, Link: p.info.Number, LinkName: p.spec.Name, Metric: p.spec.Metric}
-		n.deadAt = r.domain.NewTimer(-1, func(now clock.Time) { r.lose(p, n, ReasonSilent, now) })
+		n.deadAt = r.domain.NewTimer(-1, func(now clock.Time) { r.silent(p, n, now) })
 		i, _ := p.search(h.node)
 		p.neighbours = slices.Insert(p.neighbours, i, n)
 		r.helloSoon(p, now)
@@ -143,6 +143,16 @@ func (r *Router) part(p *port, n *neighbour, reason string, now clock.Time) {
 	r.event(now, Event{Kind: NeighbourDown, Link: p.spec.Name, Neighbour: n.hop.Node, Reason: reason, Silence: now.Sub(n.last)})
 	r.originateSoon(now)
 	r.changed(now)
+}
+
+// silent handles that nothing was heard of n for the dead interval. If the timer itself is late, it is this node that stood
+// still, with n's hellos in its queues or, if the whole machine stood still, not yet sent: n gets another interval.
+func (r *Router) silent(p *port, n *neighbour, now clock.Time) {
+	if now.Sub(n.deadAt.At()) > n.interval/4 {
+		n.deadAt.Set(now.Add(n.interval + n.interval/4))
+		return
+	}
+	r.lose(p, n, ReasonSilent, now)
 }
 
 // lose forgets n.

@@ -21,6 +21,9 @@ const (
 	DefaultLifetime  = time.Minute
 	DefaultMetric    = 10
 	DefaultMaxPieces = 2048
+
+	// DefaultShare is ten times that of other domains: routing needs little, and what it needs it needs when the node is busy.
+	DefaultShare = 10 * resctl.DefaultShare
 )
 
 // Paces. A change waits computeDelay for others of its kind; while changes go on, computations keep up to
@@ -63,6 +66,7 @@ type Spec struct {
 	Generation uint32
 
 	Limit resctl.Amounts // of the domain
+	Share resctl.Share   // of the domain; 0: DefaultShare
 
 	// OnEvent is called on the domain's home worker with what happens, and must not wait.
 	OnEvent func(Event)
@@ -133,6 +137,7 @@ func New(parent *nodeos.Domain, spec Spec) (*Router, error) {
 	spec.DeadAfter = cmp.Or(spec.DeadAfter, DefaultDeadAfter)
 	spec.Lifetime = cmp.Or(spec.Lifetime, DefaultLifetime)
 	spec.MaxPieces = cmp.Or(spec.MaxPieces, DefaultMaxPieces)
+	spec.Share = cmp.Or(spec.Share, DefaultShare)
 	switch {
 	case !spec.Addr.Valid():
 		return nil, errs.New(errs.Invalid, "routing: %s cannot be the address of a node: choose a unicast address, such as 10.255.0.1", spec.Addr)
@@ -150,7 +155,7 @@ func New(parent *nodeos.Domain, spec Spec) (*Router, error) {
 			return nil, errs.New(errs.Invalid, "routing: prefix %s: want a unicast network with no bits set behind its length, such as %s", p, p.Masked())
 		}
 	}
-	d, err := parent.NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: spec.Name, Limit: spec.Limit}, Worker: parent.Home().ID()})
+	d, err := parent.NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: spec.Name, Limit: spec.Limit, Share: spec.Share}, Worker: parent.Home().ID()})
 	if err != nil {
 		return nil, err
 	}

@@ -99,6 +99,22 @@ func TestDeadNodeIsNoticed(t *testing.T) {
 	}
 }
 
+func TestStandstillIsNotDeath(t *testing.T) {
+	n := ring(t, 22)
+	n.startAll()
+	n.until(time.Second, "all nodes reach all", n.converged)
+	n.since(time.Second)
+	n.clk.Advance(2 * time.Second) // the machine was suspended
+	n.since(2 * time.Second)
+	if es := n.events(NeighbourDown); len(es) > 0 {
+		t.Errorf("neighbours were given up: %+v", es)
+	}
+	// One that does not come back from it is missed all the same.
+	n.boxes[1].kill()
+	n.clk.Advance(2 * time.Second)
+	n.until(time.Second, "the dead node is missed", func() bool { return n.boxes[0].hop(1) == nil && n.boxes[2].hop(1) == nil })
+}
+
 func TestRestartIsNoticed(t *testing.T) {
 	n := ring(t, 3)
 	n.startAll()
