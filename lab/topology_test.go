@@ -238,6 +238,22 @@ func TestPoolRunsOut(t *testing.T) {
 	}
 }
 
+func TestSchemaIsATopology(t *testing.T) {
+	topo, err := Parse("schema.yaml", []byte(Schema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := topo.Plan(); err != nil {
+		t.Fatal(err)
+	}
+	// Every action there is appears in it.
+	for _, v := range strings.Split(verbs, ", ") {
+		if v != string(Stop) && !strings.Contains(Schema, "do: "+v+",") {
+			t.Errorf("no action %s", v)
+		}
+	}
+}
+
 func TestWarnsAboutSeparateParts(t *testing.T) {
 	topo, err := Parse("w.yaml", []byte("name: w\nnodes:\n- {name: a, kind: host}\n- {name: b, kind: host}\n"))
 	if err != nil {

@@ -29,7 +29,7 @@ with a process of its own; as an ordinary user the same happens in a user namesp
   janos lab exec s1 ip route
   janos lab down`,
 	}
-	c.AddCommand(labValidateCommand(), labRunCommand())
+	c.AddCommand(labValidateCommand(), labSchemaCommand(), labRunCommand())
 	c.AddCommand(labSystemCommands()...)
 	return c
 }
@@ -65,6 +65,16 @@ built: names, addresses and links.`,
 	}
 	c.Flags().BoolVar(&show, "plan", false, "print what would be built")
 	return c
+}
+
+func labSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print what a topology file may contain", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprint(cmd.OutOrStdout(), lab.Schema)
+			return err
+		},
+	}
 }
 
 // loadTopology loads a file and shows its warnings.
@@ -108,6 +118,7 @@ func printPlan(out io.Writer, p *lab.Plan) {
 // runFlags are the flags of `lab run`.
 type runFlags struct {
 	virtual bool
+	inside  bool
 	seed    uint64
 	events  string
 	asJSON  bool
@@ -121,7 +132,8 @@ func labRunCommand() *cobra.Command {
 		Long: `Builds the network, waits until the nodes have found each other, carries the actions of the topology out at
 their times, and takes the network down. It fails if an action does.
 
-With --virtual nothing of the kernel is used: all nodes run in this process under a virtual clock, as fast as the
+With --one-process all nodes run in this process and links are memory: no privileges are needed, and the hosts have no
+stacks of their own. With --virtual nothing of the kernel is used: all nodes run in this process under a virtual clock, as fast as the
 machine can. Two runs of one topology with one seed write the same event log, to the byte.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			t, err := loadTopology(cmd, args[0])
@@ -131,21 +143,23 @@ machine can. Two runs of one topology with one seed write the same event log, to
 			if cmd.Flags().Changed("seed") {
 				t.Seed = f.seed
 			}
-			if f.virtual {
-				return runVirtual(cmd, t, &f)
+			if f.virtual || f.inside {
+				return runInside(cmd, t, &f)
 			}
 			return runReal(cmd, t, &f)
 		},
 	}
 	c.Flags().BoolVar(&f.virtual, "virtual", false, "in one process, under a virtual clock")
+	c.Flags().BoolVar(&f.inside, "one-process", false, "in one process, under the machine's clock")
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "seed of all randomness (default the topology's)")
-	c.Flags().StringVar(&f.events, "events", "", "write the event log to this file (default standard output with --virtual)")
+	c.Flags().StringVar(&f.events, "events", "", "write the event log to this file (default standard output with --virtual and --one-process)")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "print events as JSON")
 	c.Flags().StringVar(&f.state, "state", "", "directory for the state of labs (default /run/janos for root)")
 	return c
 }
 
-func runVirtual(cmd *cobra.Command, t *lab.Topology, f *runFlags) (err error) {
+// runInside plays a network in this process, under a virtual clock or the machine's.
+func runInside(cmd *cobra.Command, t *lab.Topology, f *runFlags) (err error) {
 	p, err := t.Plan()
 	if err != nil {
 		return err
@@ -163,8 +177,14 @@ func runVirtual(cmd *cobra.Command, t *lab.Topology, f *runFlags) (err error) {
 		}()
 		out = file
 	}
-	log := bufio.NewWriter(out)
-	s, err := nodes.NewSim(p, log)
+	var s *nodes.Sim
+	log, kind := bufio.NewWriter(out), "virtual"
+	if f.virtual {
+		s, err = nodes.NewSim(p, log)
+	} else {
+		kind = "real"
+		s, err = nodes.NewLive(p, out) // line by line, for those who watch
+	}
 	if err != nil {
 		return err
 	}
@@ -176,7 +196,7 @@ func runVirtual(cmd *cobra.Command, t *lab.Topology, f *runFlags) (err error) {
 		err = e
 	}
 	if err == nil && f.events != "" {
-		fmt.Fprintf(cmd.OutOrStdout(), "lab %s: %.3f s of virtual time, %d nodes, seed %d, events in %s\n", p.Name, s.Now().Seconds(), len(p.Nodes), p.Seed, f.events)
+		fmt.Fprintf(cmd.OutOrStdout(), "lab %s: %.3f s of %s time, %d nodes, seed %d, events in %s\n", p.Name, s.Now().Seconds(), kind, len(p.Nodes), p.Seed, f.events)
 	}
 	return err
 }

@@ -103,8 +103,8 @@ func runReal(cmd *cobra.Command, t *lab.Topology, f *runFlags) error {
 		return err
 	}
 	if form == lab.OneProcess {
-		fmt.Fprintln(cmd.ErrOrStderr(), "running in one process under a virtual clock, without the hosts' own stacks")
-		return runVirtual(cmd, t, f)
+		fmt.Fprintln(cmd.ErrOrStderr(), "running in one process, without the hosts' own stacks")
+		return runInside(cmd, t, f)
 	}
 	show := printEvents(cmd.OutOrStdout(), f.asJSON)
 	if f.events != "" {

@@ -15,6 +15,6 @@ func labSystemCommands() []*cobra.Command { return nil }
 
 // runReal runs the one form of a network that there is without Linux.
 func runReal(cmd *cobra.Command, t *lab.Topology, f *runFlags) error {
-	fmt.Fprintln(cmd.ErrOrStderr(), "network namespaces need Linux; running in one process under a virtual clock, without the hosts' own stacks")
-	return runVirtual(cmd, t, f)
+	fmt.Fprintln(cmd.ErrOrStderr(), "network namespaces need Linux; running in one process, without the hosts' own stacks")
+	return runInside(cmd, t, f)
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/janos-os/janos/channels/mem"
@@ -28,13 +29,17 @@ var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // simFrames is how many packet buffers a simulated node has if its options do not say: there may be thousands.
 const simFrames = 2048
 
-// Sim is a laboratory network in one process, under a virtual clock. It is not safe for concurrent use, and everything happens on
-// the goroutine that calls Play or Run.
+// Sim is a laboratory network in one process. Under a virtual clock (NewSim) everything happens on the goroutine that calls Play or
+// Run; under the machine's (NewLive) the nodes have threads of their own. Its methods are not safe for concurrent use.
 type Sim struct {
-	plan   *lab.Plan
-	clk    *clock.Virtual
+	plan    *lab.Plan
+	clk     clock.Clock
+	virtual *clock.Virtual // clk, or nil when the network is live
+
+	mu     sync.Mutex // guards out and outErr: live nodes write events at any time
 	out    io.Writer
 	outErr error
+
 	engine *vm.Engine
 	net    *mem.Net
 	wires  *wires
@@ -46,10 +51,20 @@ type Sim struct {
 // NewSim makes the nodes of a plan at time 0. Their events, and those of the network, are written to out as lines of JSON; out
 // may be nil. The caller closes the result.
 func NewSim(p *lab.Plan, out io.Writer) (*Sim, error) {
-	if out == nil {
-		out = io.Discard
+	v := clock.NewVirtual(epoch)
+	return newSim(&Sim{plan: p, clk: v, virtual: v, out: out})
+}
+
+// NewLive is NewSim with the machine's clock: the network lives by itself, and Run waits.
+func NewLive(p *lab.Plan, out io.Writer) (*Sim, error) {
+	return newSim(&Sim{plan: p, clk: clock.NewReal(), out: out})
+}
+
+func newSim(s *Sim) (*Sim, error) {
+	if s.out == nil {
+		s.out = io.Discard
 	}
-	s := &Sim{plan: p, clk: clock.NewVirtual(epoch), out: out, net: mem.NewNet(), nodes: make([]*node.Node, len(p.Nodes))}
+	s.net, s.nodes = mem.NewNet(), make([]*node.Node, len(s.plan.Nodes))
 	if err := s.build(); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -68,7 +83,7 @@ func (s *Sim) build() (err error) {
 	if s.engine, err = vm.NewEngine(vm.EngineSpec{Clock: s.clk}); err != nil {
 		return err
 	}
-	if s.wires, err = newWires(s.plan, s.clk, s.net, frames); err != nil {
+	if s.wires, err = newWires(s.plan, s.clk, s.virtual != nil, s.net, frames); err != nil {
 		return err
 	}
 	for i := range s.plan.Nodes {
@@ -85,6 +100,13 @@ func (s *Sim) build() (err error) {
 		}
 	}
 	s.event("ready", "", "", "")
+	return s.logged()
+}
+
+// logged returns what went wrong with the event log.
+func (s *Sim) logged() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return s.outErr
 }
 
@@ -95,7 +117,7 @@ func (s *Sim) start(i int) error {
 		return errs.New(errs.Exists, "node %s runs already", name)
 	}
 	n, err := node.Start(s.specs[i], node.Env{
-		Clock: s.clk, Stepped: true, Engine: s.engine,
+		Clock: s.clk, Stepped: s.virtual != nil, Engine: s.engine,
 		Events: func(e any) { s.write(nodeEvent{s.clk.Now(), name, e}) },
 		OpenLink: func(o *nodeos.Node, l node.Link) (nodeos.Link, error) {
 			number := uint16(slices.IndexFunc(s.specs[i].Links, func(x node.Link) bool { return x.Name == l.Name }) + 1)
@@ -129,6 +151,8 @@ type nodeEvent struct {
 
 func (s *Sim) write(v any) {
 	b, err := json.Marshal(v)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err == nil {
 		_, err = s.out.Write(append(b, '\n'))
 	}
@@ -149,15 +173,19 @@ func (s *Sim) Node(name string) *node.Node {
 	return nil
 }
 
-// Now returns the virtual time.
+// Now returns the time of the network's clock.
 func (s *Sim) Now() clock.Time { return s.clk.Now() }
 
 // Run lets the network live until the given time.
 func (s *Sim) Run(until clock.Time) error {
-	if !nodeos.Simulate(s.clk, until, s.all...) {
+	if s.virtual == nil {
+		time.Sleep(until.Sub(s.clk.Now()))
+		return s.logged()
+	}
+	if !nodeos.Simulate(s.virtual, until, s.all...) {
 		return errs.New(errs.Internal, "nodes keep each other busy at %v without time passing", s.clk.Now())
 	}
-	return s.outErr
+	return s.logged()
 }
 
 // Play carries the actions of the topology out, each at its time, and runs until the last is done and the topology's duration is over. It
@@ -180,7 +208,7 @@ func (s *Sim) Play() error {
 		all = append(all, err)
 	}
 	s.event("end", "", "", "")
-	return errors.Join(append(all, s.outErr)...)
+	return errors.Join(append(all, s.logged())...)
 }
 
 // Act carries one action out now. A probe takes as much virtual time as it takes.
@@ -198,13 +226,15 @@ func (s *Sim) Act(a lab.Action) error {
 			if err := a.Impair.Check(); err != nil {
 				return errs.New(errs.Invalid, "link %s: %w", l.Name, err)
 			}
-			for _, ln := range c.lanes {
-				ln.model.Set(a.Impair)
-			}
+			s.wires.do(func() {
+				for _, ln := range c.lanes {
+					ln.model.Set(a.Impair)
+				}
+			})
 			b, _ := json.Marshal(a.Impair) // numbers: cannot fail
 			detail = string(b)
 		default:
-			c.down = a.Do == lab.LinkDown
+			s.wires.cut(c, a.Do == lab.LinkDown)
 		}
 		s.event(string(a.Do), "", l.Name, detail)
 		return nil
@@ -238,8 +268,7 @@ func (s *Sim) end(n *lab.NodePlan, how lab.Verb) error {
 	cut := make([]*cable, 0, len(n.Interfaces))
 	if how == lab.Kill {
 		for _, f := range n.Interfaces {
-			if c := s.wires.links[f.Link]; !c.down {
-				c.down = true
+			if c := s.wires.links[f.Link]; s.wires.cut(c, true) {
 				cut = append(cut, c)
 			}
 		}
@@ -248,12 +277,9 @@ func (s *Sim) end(n *lab.NodePlan, how lab.Verb) error {
 	s.nodes[n.Index] = nil
 	err := live.Close()
 	s.collect()
-	// What it may have said while it was closed is on the segment: it meets the cut.
-	if !nodeos.Settle(1000, s.wires.node) {
-		err = errors.Join(err, errs.New(errs.Internal, "the wires do not come to rest"))
-	}
 	for _, c := range cut {
-		c.down = false
+		s.wires.drain(c) // what it said while it was closed
+		s.wires.cut(c, false)
 	}
 	return err
 }
@@ -324,15 +350,15 @@ func (s *Sim) probe(ee *ants.EE, c ants.Capsule, n, to *lab.NodePlan, a lab.Acti
 	if err != nil {
 		return err
 	}
+	if s.virtual == nil {
+		<-p.Done()
+		return s.probed(p, n, to, k)
+	}
 	limit := s.clk.Now().Add(time.Duration(k.Count)*k.Interval + k.Wait + probeSlack)
 	for {
 		select {
 		case <-p.Done():
-			text, err := probeText(k, to, p.Result())
-			if err == nil {
-				s.event("probe", n.Name, "", text)
-			}
-			return err
+			return s.probed(p, n, to, k)
 		default:
 		}
 		next := clock.Never
@@ -349,15 +375,26 @@ func (s *Sim) probe(ee *ants.EE, c ants.Capsule, n, to *lab.NodePlan, a lab.Acti
 	}
 }
 
+// probed writes the event of a probe that has ended.
+func (s *Sim) probed(p *ants.Probe, n, to *lab.NodePlan, k *lab.Capsule) error {
+	text, err := probeText(k, to, p.Result())
+	if err == nil {
+		s.event("probe", n.Name, "", text)
+	}
+	return err
+}
+
 // WireStats returns what the links counted.
 func (s *Sim) WireStats() []wire.LinkStats {
 	out := make([]wire.LinkStats, len(s.plan.Links))
-	for i, l := range s.plan.Links {
-		out[i].Name = l.Name
-		for e, ln := range s.wires.links[i].lanes {
-			out[i].Directions[e] = ln.stats
+	s.wires.do(func() {
+		for i, l := range s.plan.Links {
+			out[i].Name = l.Name
+			for e, ln := range s.wires.links[i].lanes {
+				out[i].Directions[e] = ln.stats
+			}
 		}
-	}
+	})
 	return out
 }
 

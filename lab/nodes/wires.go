@@ -15,7 +15,7 @@ import (
 // maxUnderWay bounds the frames under way in one direction of a link.
 const maxUnderWay = 16_384
 
-// wires is the cabling of a network in one process: a node of its own, with a task for each direction of each link. It
+// wires is the cabling of a network in one process: a node of its own, with one worker and a task for each direction of each link. It
 // sits between the nodes as the wire process does between namespaces:
 //
 //	node a          wires            node b
@@ -50,8 +50,8 @@ type flight struct {
 	frame   []byte
 }
 
-func newWires(p *lab.Plan, clk clock.Clock, net *mem.Net, frames packet.PoolSpec) (*wires, error) {
-	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "wires", Clock: clk, Seed: p.Seed, Stepped: true, Packets: frames})
+func newWires(p *lab.Plan, clk clock.Clock, stepped bool, net *mem.Net, frames packet.PoolSpec) (*wires, error) {
+	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "wires", Clock: clk, Seed: p.Seed, Stepped: stepped, Packets: frames})
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +170,30 @@ func (l *lane) take(now clock.Time, frame []byte) {
 		l.head = 0
 	}
 	l.flight = append(l.flight, flight{arrival, append(mem[:0], frame...)})
+}
+
+// do runs fn where the lanes run.
+func (w *wires) do(fn func()) { w.node.Worker(0).Call(fn) }
+
+// cut lets a cable carry nothing, or again, and reports whether that is a change.
+func (w *wires) cut(c *cable, down bool) (changed bool) {
+	w.do(func() { changed, c.down = c.down != down, down })
+	return changed
+}
+
+// drain loses what waits at both ends of a cable.
+func (w *wires) drain(c *cable) {
+	w.do(func() {
+		cache := w.node.Worker(0).Cache()
+		for _, l := range c.lanes {
+			for more := true; more; {
+				more = l.in.Receive(cache, &l.batch)
+				l.stats.Received += uint64(len(l.batch.Packets()))
+				l.stats.Undelivered += uint64(len(l.batch.Packets()))
+				cache.FreeBatch(&l.batch)
+			}
+		}
+	})
 }
 
 // close gives links and packet memory back.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/sys"
 )
 
 // The way of a frame, in the order of this file:
@@ -27,7 +28,6 @@ const (
 	batch     = 64     // frames per system call
 	maxHeld   = 65_536 // frames under way at a time, in all lanes together
 	chunkSize = 64     // frames whose memory is allocated at once
-	headroom  = 4      // a VLAN tag that the kernel took off is put back here
 )
 
 // Wire carries frames between pairs of interfaces. Run is called once; Impair, Stats and Stop may be called concurrently with it.
@@ -42,7 +42,7 @@ type Wire struct {
 	held  int
 	size  int // of a frame's memory
 	armed clock.Time
-	io    *batchIO
+	io    *sys.FrameBatch
 
 	mu       sync.Mutex
 	commands []func()
@@ -114,8 +114,8 @@ func (w *Wire) open(cfg Config) (err error) {
 		a, b := w.ports[2*i], w.ports[2*i+1]
 		a.peer, b.peer = b, a
 	}
-	w.size = headroom + mtu + 14 + 4
-	w.io = newBatchIO(batch)
+	w.size = sys.FrameHeadroom + mtu + 14 + 4
+	w.io = sys.NewFrameBatch(batch)
 	return nil
 }
 
@@ -214,17 +214,17 @@ func drain(fd int) {
 // receive reads one batch, and leaves the rest for the next turn so that no port starves another.
 func (w *Wire) receive(p *port, now clock.Time) {
 	for i := range batch {
-		if w.io.memory[i] == nil {
-			w.io.memory[i] = w.take()
+		if w.io.Memory[i] == nil {
+			w.io.Memory[i] = w.take()
 		}
 	}
-	n, err := w.io.receive(p.fd)
+	n, err := w.io.Receive(p.fd)
 	if err != nil {
 		return // would block, or the interface went down: epoll calls again when there is something
 	}
 	p.stats.Received += uint64(n)
 	for i := range n {
-		frame := w.io.frame(i)
+		frame := w.io.Frame(i)
 		arrival, v := p.lane.Offer(now, len(frame))
 		switch {
 		case v == Lost:
@@ -241,8 +241,8 @@ func (w *Wire) receive(p *port, now clock.Time) {
 			p.queue = p.queue[:copy(p.queue, p.queue[p.head:])]
 			p.head = 0
 		}
-		p.queue = append(p.queue, flight{arrival, frame, w.io.memory[i]})
-		w.io.memory[i] = nil
+		p.queue = append(p.queue, flight{arrival, frame, w.io.Memory[i]})
+		w.io.Memory[i] = nil
 		w.held++
 	}
 }
@@ -270,7 +270,10 @@ func (w *Wire) deliver(now clock.Time) {
 			for k < len(due) && due[k].arrival <= now {
 				k++
 			}
-			sent := w.io.send(p.peer.fd, due[:k])
+			for i := range k {
+				w.io.Set(i, due[i].frame)
+			}
+			sent := w.io.Send(p.peer.fd, k)
 			p.stats.Delivered += uint64(sent)
 			if sent == 0 {
 				// The first one cannot be sent: the other end is down. The cable does not keep it.

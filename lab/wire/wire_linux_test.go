@@ -129,12 +129,12 @@ func (c *cable) get(fd int) []byte {
 		}
 		break
 	}
-	io := newBatchIO(1)
-	io.memory[0] = make([]byte, 4096)
-	if _, err := io.receive(fd); err != nil {
+	io := sys.NewFrameBatch(1)
+	io.Memory[0] = make([]byte, 4096)
+	if _, err := io.Receive(fd); err != nil {
 		c.t.Fatal(err)
 	}
-	return bytes.Clone(io.frame(0))
+	return bytes.Clone(io.Frame(0))
 }
 
 func (c *cable) put(fd int, f []byte) {
@@ -256,22 +256,19 @@ func TestStoppedWireSaysSo(t *testing.T) {
 func BenchmarkCarry(b *testing.B) {
 	c := newCable(b, Impairment{})
 	f := frame(1, 64)
-	flights := make([]flight, batch)
-	for i := range flights {
-		flights[i].frame = f
-	}
-	io := newBatchIO(batch)
-	for i := range io.memory {
-		io.memory[i] = make([]byte, 4096)
+	io := sys.NewFrameBatch(batch)
+	for i := range io.Memory {
+		io.Memory[i] = make([]byte, 4096)
+		io.Set(i, f)
 	}
 	fds := []unix.PollFd{{Fd: int32(c.b), Events: unix.POLLIN}}
 	b.ReportAllocs()
 	for n := 0; n < b.N; n += batch {
-		if sent := io.send(c.a, flights); sent != batch {
+		if sent := io.Send(c.a, batch); sent != batch {
 			b.Fatalf("sent %d", sent)
 		}
 		for got := 0; got < batch; {
-			if k, err := io.receive(c.b); err == nil {
+			if k, err := io.Receive(c.b); err == nil {
 				got += k
 			} else if _, err := unix.Poll(fds, 10_000); err != nil && err != unix.EINTR {
 				b.Fatal(err)
