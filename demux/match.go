@@ -270,6 +270,7 @@ func (s *step) parseIPv6(b []byte) bool {
 
 // lookup asks n's groups. d is n's place on the path.
 func (n *node) lookup(w *path, data []byte, d int) (id uint32, ok bool) {
+	var key [maxWords]uint64
 	for _, g := range n.groups {
 		if ok && !g.sameBits {
 			return id, true
@@ -277,7 +278,6 @@ func (n *node) lookup(w *path, data []byte, d int) (id uint32, ok bool) {
 		if g.payload && w.steps[d].later {
 			continue
 		}
-		var key [maxWords]uint64
 		if !g.extract(w, data, &key) {
 			continue
 		}

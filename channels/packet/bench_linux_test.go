@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"fmt"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -154,5 +155,24 @@ func TestDoesNotAllocate(t *testing.T) {
 		if received < 1000 {
 			t.Errorf("%s: only %d frames were received", v.name, received)
 		}
+	}
+}
+
+// BenchmarkClaim measures a change of rules: compiling, verifying and swapping the filter.
+func BenchmarkClaim(b *testing.B) {
+	w := newNetwork(b)
+	l, _ := w.byHand(b, nil, 0)
+	p, err := demux.ParseProtocol("l0/ether/ip/udp")
+	must(b, err)
+	for _, n := range []int{1, 16, 128, demux.MaxFilterKeys} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			var rules []demux.Rule
+			for i := range n {
+				rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
+			}
+			for b.Loop() {
+				must(b, l.Claim(rules))
+			}
+		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -24,7 +25,9 @@ import (
 	"github.com/janos-os/janos/channels/conformance"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
 )
 
 // TestClaimedOrNot sends claimed and unclaimed packets to a router with forwarding on and looks at both sides.
@@ -403,7 +406,7 @@ func TestInterfaceGoes(t *testing.T) {
 			return h.LinkSetDown(i)
 		})
 	}
-	send := func() { sendOne(n, out, conformance.UDPFrame(w.mac, 9, []byte("out"))) }
+	send := func() { sendOne(t, n, l, out, conformance.UDPFrame(w.mac, 9, []byte("out"))) }
 	send()
 	if l.Err() != nil || l.Stats().TxPackets != 1 {
 		t.Fatalf("%v, %+v", l.Err(), l.Stats())
@@ -443,3 +446,95 @@ func TestInterfaceGoes(t *testing.T) {
 }
 
 var killWithParent = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+
+// TestSwapExactlyOnce changes the claims while traffic flows: each packet is the host's or the ring's.
+func TestSwapExactlyOnce(t *testing.T) {
+	w := newNetwork(t)
+	host := udpAt(t, w.here, fmt.Sprintf("10.77.0.1:%d", conformance.Port))
+	must(t, host.SetReadBuffer(4<<20))
+	l, c := w.byHand(t, nil, 1<<14)
+	p, err := demux.ParseProtocol("l0/ether/ip/udp")
+	must(t, err)
+	on := []demux.Rule{{ID: 1, Protocol: p, Local: demux.Address{Top: demux.UDP, Port: conformance.Port}}}
+	const count = 8000
+	done := make(chan bool)
+	go func() {
+		defer close(done)
+		for i := range count {
+			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, uint32(i))))
+		}
+	}()
+	swaps := 0
+	for sending := true; sending; swaps++ {
+		select {
+		case <-done:
+			sending = false
+		default:
+		}
+		rules := on
+		if swaps%2 == 0 {
+			rules = nil
+		}
+		must(t, l.Claim(rules))
+	}
+	must(t, l.Claim(nil))
+	w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, count))) // ends the host's share
+	seen := make([]int, count)
+	atHost := 0
+	for {
+		msg := next(t, host)
+		i := binary.BigEndian.Uint32([]byte(msg))
+		if i == count {
+			break
+		}
+		seen[i]++
+		atHost++
+	}
+	var b packet.Batch
+	for atRing := 0; atHost+atRing < count; {
+		l.Receive(c, &b)
+		for _, p := range b.Packets() {
+			seen[binary.BigEndian.Uint32(p.Data()[42:])]++
+			atRing++
+		}
+		c.FreeBatch(&b)
+		if st := l.Stats(); st.RxDrops > 0 {
+			t.Fatalf("the ring was too small: %+v", st)
+		}
+	}
+	for i, n := range seen {
+		if n != 1 {
+			t.Errorf("packet %d was seen %d times", i, n)
+		}
+	}
+	t.Logf("%d swaps, %d packets at the host, %d at the ring", swaps, atHost, count-atHost)
+	if swaps < 10 || atHost == 0 || atHost == count {
+		t.Error("the claims did not change under traffic")
+	}
+}
+
+// TestWithoutBPF opens a link where programs may not be loaded, as in a user namespace.
+func TestWithoutBPF(t *testing.T) {
+	w := newNetwork(t)
+	noBPF = true
+	defer func() { noBPF = false }()
+	n := conformance.NewNode(t)
+	l := w.open(t, n, spec(nil))
+	if notes := l.Info().Notes; len(notes) != 1 || !strings.Contains(notes[0], "the host's stack sees claimed packets too") {
+		t.Errorf("notes %q", notes)
+	}
+	s := conformance.NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
+	w.inject(t, conformance.UDPFrame(w.mac, 9, []byte("open")), conformance.UDPFrame(w.mac, conformance.Port, []byte("claimed")))
+	if g := s.Next(t); string(g.Data) != "claimed" {
+		t.Errorf("got %q", g.Data)
+	}
+	s.Empty(t)
+	strict := spec(map[string]string{"claims": "strict"})
+	strict.Name, strict.Device, strict.Driver = "l1", "jnl0", "packet"
+	must(t, w.here.Do(func() error {
+		if l, err := n.OpenLink(strict); errs.KindOf(err) != errs.Permission {
+			return fmt.Errorf("strict claims: %v, %v", l, err)
+		}
+		return nil
+	}))
+}

@@ -288,13 +288,16 @@ func passCode() asm.Instructions {
 	return asm.Instructions{asm.Mov.Imm(asm.R0, tcNext), asm.Return()}
 }
 
-// sendOne sends a frame on the worker and returns when its turn has ended.
-func sendOne(n *nodeos.Node, out *nodeos.OutChan, frame []byte) {
+// sendOne sends a frame on the worker and returns when the link has counted it.
+func sendOne(t testing.TB, n *nodeos.Node, l *Link, out *nodeos.OutChan, frame []byte) {
+	t.Helper()
+	done := func() uint64 { st := l.Stats(); return st.TxPackets + st.TxDrops }
+	before := done()
 	w := n.Worker(0)
 	w.Call(func() {
 		var b packet.Batch
 		b.Append(w.Cache().AllocFrom(packet.Node, frame))
 		out.Send(w, &b)
 	})
-	w.Call(func() {}) // in a later turn: the first one's flush is over
+	conformance.Until(t, func() bool { return done() == before+1 })
 }

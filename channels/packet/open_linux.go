@@ -23,8 +23,8 @@ const DefaultRing = 512
 
 const maxRing = 1 << 16
 
-// noTCX makes links use clsact as on kernels without tcx; tests set it.
-var noTCX = false
+// Tests set these: noTCX makes links use clsact as on kernels without tcx, noBPF refuses programs as a user namespace does.
+var noTCX, noBPF bool
 
 // Open opens the interface that spec.Device names (empty: the link's name) in the network namespace of the
 // calling thread. It is a nodeos.OpenFunc. The link takes nothing until it has claims.
@@ -54,6 +54,9 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	}
 	pool := n.Pool().Spec()
 	l.room = pool.FrameSize - pool.Headroom
+	if pool.Headroom < demux.VLANLen {
+		return nil, errs.New(errs.Invalid, "link %s: the node's packets have a headroom of %d bytes, tags need %d", spec.Name, pool.Headroom, demux.VLANLen)
+	}
 	if longest := l.info.MTU + demux.EtherLen + 2*demux.VLANLen; longest > l.room {
 		l.info.Notes = append(l.info.Notes, fmt.Sprintf("MTU %d is more than the node's packet frames hold (%d): longer frames are dropped and counted", l.info.MTU, l.room-demux.EtherLen-2*demux.VLANLen))
 	}
@@ -68,13 +71,22 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		l.ring.Close()
 		return nil, kernelError(spec.Name, err)
 	}
-	if l.claims, err = newClaims(ifindex, noTCX); err != nil {
+	if noBPF {
+		err = fs.ErrPermission
+	} else {
+		l.claims, err = newClaims(ifindex, noTCX)
+	}
+	if err != nil {
 		if strict {
 			l.Close()
 			return nil, kernelError(spec.Name, err)
 		}
 		l.claims = nil
-		l.info.Notes = append(l.info.Notes, fmt.Sprintf("the host's stack sees claimed packets too, and the ring takes everything: %v", err))
+		why := err.Error()
+		if errors.Is(err, fs.ErrPermission) {
+			why = "BPF programs may not be loaded here (it takes CAP_BPF and CAP_NET_ADMIN outside of user namespaces)"
+		}
+		l.info.Notes = append(l.info.Notes, "the host's stack sees claimed packets too, and the ring takes everything: "+why)
 	}
 	if err = l.Claim(nil); err == nil {
 		err = l.ring.Bind()

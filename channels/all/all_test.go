@@ -1,0 +1,34 @@
+package all
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/nodeos"
+)
+
+func TestDrivers(t *testing.T) {
+	if got, want := nodeos.Drivers(), []string{"mem", "packet", "udp"}; !slices.Equal(got, want) {
+		t.Errorf("drivers %v, want %v", got, want)
+	}
+	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "n", Clock: clock.NewReal()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	// No driver can open this; the error says what was tried, in the order of degradation.
+	_, err = n.OpenLink(nodeos.LinkSpec{Name: "jn-absent0"})
+	if err == nil {
+		t.Fatal("a link that is not there was opened")
+	}
+	packet, udp := strings.Index(err.Error(), "driver packet"), strings.Index(err.Error(), "driver udp")
+	if packet < 0 || udp < packet || strings.Contains(err.Error(), "driver mem") {
+		t.Errorf("error %q: want packet tried before udp, and mem not at all", err)
+	}
+	l, err := n.OpenLink(nodeos.LinkSpec{Name: "m0", Driver: "mem"})
+	if err != nil || l.Info().Driver != "mem" {
+		t.Errorf("%v, %v", l, err)
+	}
+}
