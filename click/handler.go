@@ -186,7 +186,7 @@ func (r *Router) global() *Handlers {
 		return lines(names)
 	})
 	h.Read("handlers", func() string { return h.text() })
-	h.Write("stop", func(string) error { r.Stop(); return nil })
+	h.Write("stop", func(string) error { r.RequestStop(); return nil })
 	return h
 }
 

@@ -40,6 +40,7 @@ type Router struct {
 	thread   *Thread
 	globals  *Handlers
 
+	onStop  func() bool // the worker's
 	stopped atomic.Bool
 	once    sync.Once
 	done    chan struct{} // closed by Stop
@@ -299,6 +300,24 @@ func (r *Router) Do(fn func()) error {
 func (r *Router) Stop() {
 	r.stopped.Store(true)
 	r.once.Do(func() { close(r.done) })
+}
+
+// RequestStop is how elements and handlers ask for the end: whoever took charge of stops with OnStop decides, else the
+// router stops. On the worker.
+func (r *Router) RequestStop() {
+	if r.onStop == nil || !r.onStop() {
+		r.Stop()
+	}
+}
+
+// OnStop makes fn decide about requests to stop; it returns true to refuse one. There is one such function, and
+// OnStop returns false if it was set before. In Initialize.
+func (r *Router) OnStop(fn func() bool) bool {
+	if r.onStop != nil {
+		return false
+	}
+	r.onStop = fn
+	return true
 }
 
 // Done is closed when the router was stopped, by an element, a handler or Stop.

@@ -3,6 +3,8 @@
 // nothing to call and no state, hence no life to describe and no traps.
 package elements
 
+//go:generate go run ../internal/elementdoc ../../docs/elements.md
+
 import (
 	_ "github.com/janos-os/janos/click/elements/device"
 	_ "github.com/janos-os/janos/click/elements/ethernet"

@@ -60,7 +60,7 @@ func FuzzHeaders(f *testing.F) {
 // FuzzConfigure: no configuration of any element panics.
 func FuzzConfigure(f *testing.F) {
 	for _, c := range click.Classes() {
-		f.Add("Idle -> "+c.Name+"(1, 2) -> Discard;")
+		f.Add("Idle -> " + c.Name + "(1, 2) -> Discard;")
 		if c.Doc.Example != "" {
 			f.Add(c.Doc.Example)
 		}

@@ -17,7 +17,7 @@ func init() {
 			Group: "ip", Title: "puts packets into UDP and IPv4",
 			Text:     "Network and transport headers are marked and the destination annotation is set. Packets that have no room for the headers, or would be too long, are dropped.",
 			Args:     []string{"SRC: Source address.", "SPORT: Source port.", "DST: Destination address, or DST_ANNO for the annotation.", "DPORT: Destination port.", "CHECKSUM: Whether to compute the UDP checksum; default true."},
-			Handlers: []string{"drops (r): Packets dropped."},
+			Handlers: []string{"src (r): The SRC argument.", "sport (rw): The SPORT argument.", "dport (rw): The DPORT argument.", "drops (r): Packets dropped."},
 			Example:  "... -> UDPIPEncap(10.0.0.1, 1000, 10.0.1.2, 2000) -> ...;", See: []string{"IPEncap"},
 		},
 	})
@@ -27,7 +27,7 @@ func init() {
 			Group: "ip", Title: "puts packets into IPv4",
 			Text:     "Network and transport headers are marked and the destination annotation is set. Packets that have no room for the header, or would be too long, are dropped.",
 			Args:     []string{"PROTO: Protocol number, or icmp, tcp, udp, ipip.", "SRC: Source address.", "DST: Destination address, or DST_ANNO for the annotation.", "TTL: Time to live; default 250.", "TOS: Type of service; default 0.", "DF: Whether to set the don't-fragment bit."},
-			Handlers: []string{"drops (r): Packets dropped."},
+			Handlers: []string{"src (r): The SRC argument.", "drops (r): Packets dropped."},
 			Example:  "... -> IPEncap(ipip, 10.0.0.1, 10.0.1.2) -> ...;", See: []string{"UDPIPEncap"},
 		},
 	})

@@ -71,7 +71,7 @@ func (s *source) fill(b *packet.Batch, n int) int {
 // ended stops the router if this was the last packet and STOP says so.
 func (s *source) ended() {
 	if s.stop && s.done() {
-		s.Router().Stop()
+		s.Router().RequestStop()
 	}
 }
 

@@ -1,0 +1,116 @@
+package elements_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/click/lang"
+)
+
+func TestReferenceIsCurrent(t *testing.T) {
+	have, err := os.ReadFile("../../docs/elements.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(have) != click.Reference() {
+		t.Error("docs/elements.md is not what the headers say; run go generate ./click/elements")
+	}
+}
+
+// TestHeaders: every class says what it is, its example is Click, and a golden script uses it.
+func TestHeaders(t *testing.T) {
+	used := map[string]bool{}
+	scripts, err := filepath.Glob("*/testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := filepath.Glob("testdata/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := regexp.MustCompile(`[A-Za-z0-9_]+`)
+	for _, f := range append(scripts, own...) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range word.FindAllString(string(b), -1) {
+			used[w] = true
+		}
+	}
+	// Names for one and the same element, which its other name's script exercises.
+	alias := map[string]string{"FullNoteQueue": "Queue", "SimpleQueue": "Queue", "LinearIPLookup": "RadixIPLookup", "DirectIPLookup": "RadixIPLookup", "RangeIPLookup": "RadixIPLookup"}
+	for _, c := range click.Classes() {
+		if c.Doc.Group == "test" {
+			continue
+		}
+		name := c.Name
+		if a := alias[name]; a != "" {
+			name = a
+		}
+		if !used[name] {
+			t.Errorf("no golden script uses %s", c.Name)
+		}
+		if c.Doc.Group == "" || c.Doc.Title == "" || c.Doc.Example == "" {
+			t.Errorf("%s: group, title or example is missing in its header", c.Name)
+		}
+		for _, s := range append(append([]string{}, c.Doc.Args...), c.Doc.Handlers...) {
+			if n, text, ok := strings.Cut(s, ": "); !ok || n == "" || text == "" {
+				t.Errorf("%s: header entry %q is not 'NAME: text'", c.Name, s)
+			}
+		}
+		for _, s := range c.Doc.See {
+			if click.LookupClass(s) == nil {
+				t.Errorf("%s: see also %s, which does not exist", c.Name, s)
+			}
+		}
+		if _, err := lang.ParseGraph(c.Name, strings.ReplaceAll(strings.ReplaceAll(c.Doc.Example, "(...)", ""), "...", "Rest"), lang.Options{}); err != nil {
+			t.Errorf("%s: the example does not parse: %v", c.Name, err)
+		}
+	}
+}
+
+// TestHandlersAreInHeaders: the handlers of an element are those that its header names.
+func TestHandlersAreInHeaders(t *testing.T) {
+	config := map[string]string{
+		"CheckPaint": "(1)", "PaintTee": "(1)", "Paint": "(1)", "Strip": "(1)", "Unstrip": "(1)", "Truncate": "(1)", "RandomSample": "(0.5)",
+		"DelayUnqueue": "(1s)", "LinkUnqueue": "(1s, 1Mbps)", "Shaper": "(1)", "BandwidthShaper": "(1)", "ICMPError": "(1.2.3.4, redirect)", "FixIPSrc": "(1.2.3.4)",
+		"IPGWOptions": "(1.2.3.4)", "GetIPAddress": "(16)", "IPFragmenter": "(1500)", "UDPIPEncap": "(1.2.3.4, 1, 1.2.3.5, 2)", "IPEncap": "(4, 1.2.3.4, 1.2.3.5)",
+		"EtherEncap": "(0x800, 0:0:0:0:0:1, 0:0:0:0:0:2)", "HostEtherFilter": "(0:0:0:0:0:1)", "ARPQuerier": "(1.2.3.4, 0:0:0:0:0:1)",
+	}
+	general := map[string]bool{"class": true, "name": true, "config": true, "ports": true, "handlers": true, "drops": true, "scheduled": true, "tickets": true, "home_thread": true, "runs": true}
+	for _, c := range click.Classes() {
+		if c.Doc.Group == "test" || c.Doc.Group == "device" {
+			continue
+		}
+		s, err := alone(t, c, config[c.Name])
+		if err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+			continue
+		}
+		want := map[string]bool{}
+		for _, e := range c.Doc.Handlers {
+			n, _, _ := strings.Cut(e, ": ")
+			want[n] = true
+		}
+		text, err := s.Router.Read("x.handlers", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+			n, mode, _ := strings.Cut(line, "\t")
+			if e := n + " (" + mode + ")"; !want[e] && !general[n] {
+				t.Errorf("%s has the handler %s, which its header does not name", c.Name, e)
+			} else {
+				delete(want, e)
+			}
+		}
+		for e := range want {
+			t.Errorf("%s has no handler %s, which its header names", c.Name, e)
+		}
+	}
+}
