@@ -11,6 +11,7 @@ const (
 	DropWaiting                 // unknown code, and the queue of those who wait for it is full
 	DropLoadFailed              // waited for code that did not come
 	DropRefused                 // its method is refused for a time
+	DropEnded                   // waited when its protocol's domain ended
 	DropQueueFull               // its protocol's queue is full, or its account could not pay for the frame
 	DropShort                   // shorter than its class wants
 	DropFault                   // its evaluation ended in a fault
@@ -32,7 +33,7 @@ const (
 )
 
 var causeNames = [numCauses]string{
-	"malformed", "version", "no_load", "waiting_full", "load_failed", "refused", "queue_full", "short", "fault", "throttled", "guest_drop",
+	"malformed", "version", "no_load", "waiting_full", "load_failed", "refused", "domain_ended", "queue_full", "short", "fault", "throttled", "guest_drop",
 	"guest_error", "ttl", "credit", "no_route", "too_big", "no_memory", "bad_emit", "port_full", "no_app", "app_full", "unexpected", "serve",
 }
 

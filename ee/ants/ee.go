@@ -46,6 +46,7 @@ type EE struct {
 	epoch  uint64 // Unix time of the clock's origin in nanoseconds
 	inbox  *nodeos.InChan
 	ended  atomic.Bool
+	gate   chan struct{} // held by who prepares code beside the worker
 
 	// The rest belongs to the home worker.
 	methods   map[MethodID]member
@@ -132,6 +133,7 @@ func New(spec Spec) (*EE, error) {
 		errorRate: newBucket(spec.Limits.ErrorRate, float64(spec.Limits.ErrorRate)),
 		eventRate: newBucket(spec.Limits.EventRate, float64(spec.Limits.EventRate)),
 		kills:     make([]Kill, 0, spec.Limits.Kills),
+		gate:      make(chan struct{}, 1),
 	}
 	e.refused.init(spec.Limits.Refused)
 	var err error

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
@@ -37,6 +38,8 @@ type flow struct {
 	store    *store
 	load     *load
 	busy     chan struct{} // closed when a preparation that runs beside the worker has ended, or nil
+	gone     chan struct{} // closed when f has left the tables
+	counted  bool          // what waited at the end has been counted
 
 	pending      packet.Batch // step 2
 	waiting      int          // capsules that wait for the code
@@ -103,11 +106,11 @@ type class struct {
 
 // newFlow makes a protocol's domain with its queue and its place in the tables. The name is that of its account.
 func (e *EE) newFlow(account, name string) (*flow, error) {
-	if len(e.flows) >= e.spec.Limits.Protocols {
+	if len(e.flows) >= e.spec.Limits.Protocols && !e.makeRoom() {
 		return nil, errs.New(errs.Limit, "ants: node %s has %d protocols, which is the limit", e.spec.Addr, len(e.flows))
 	}
 	e.flowSeq++
-	f := &flow{ee: e, number: e.flowSeq, name: name, lastUse: e.home.Now(), started: e.home.Now()}
+	f := &flow{ee: e, number: e.flowSeq, name: name, lastUse: e.home.Now(), started: e.home.Now(), gone: make(chan struct{})}
 	spec := e.spec.Protocol
 	spec.Name = account + "." + strconv.FormatUint(uint64(f.number), 10)
 	var err error
@@ -141,6 +144,22 @@ func (e *EE) newFlow(account, name string) (*flow, error) {
 	return f, nil
 }
 
+// makeRoom ends the protocol that was not used for the longest time, if that is a second at least. Registered ones and
+// those being loaded stay.
+func (e *EE) makeRoom() bool {
+	var old *flow
+	for _, f := range e.flows {
+		if f.state == flowActive && !f.pinned && (old == nil || f.lastUse < old.lastUse || f.lastUse == old.lastUse && f.number < old.number) {
+			old = f
+		}
+	}
+	if old == nil || e.home.Now().Sub(old.lastUse) < time.Second {
+		return false
+	}
+	old.end(errs.New(errs.Limit, "made room for another protocol"), 0)
+	return true
+}
+
 // claim enters a method of f into the table. A nil class means that it is being loaded.
 func (f *flow) claim(m MethodID, c *class) {
 	if old, ok := f.ee.methods[m]; !ok || old.flow != f {
@@ -165,6 +184,7 @@ func (f *flow) leave(refuse clock.Time) {
 		e.loading--
 	}
 	f.state = flowEnded
+	close(f.gone)
 	for _, m := range f.methods {
 		if e.methods[m].flow == f {
 			delete(e.methods, m)
@@ -179,10 +199,14 @@ func (f *flow) leave(refuse clock.Time) {
 	delete(e.flows, f.number)
 }
 
-// release is the domain's hook: it gives back what the domain holds beside its frames. A
-// preparation that is still running beside the worker ends within the time that the gate takes.
+// release is the domain's hook: it gives back what the domain holds beside its frames. A preparation that is still running
+// beside the worker ends within the time that the gate takes for one class. Whoever ended the domain from outside does not
+// want it back at once, so its methods are refused for a moment.
 func (f *flow) release() {
-	f.leave(0)
+	f.leave(f.ee.home.Now().Add(f.ee.spec.Limits.Negative))
+	if !f.counted {
+		f.ee.drops[DropEnded] += uint64(f.batch.Len() + f.in.Stats().Held)
+	}
 	if f.busy != nil {
 		<-f.busy
 	}
@@ -226,15 +250,19 @@ type prepared struct {
 	code  *vm.Code
 }
 
-// prepare passes codes through the gate. It is called beside the worker, or on it when the node is stepped; on
-// error nothing stays loaded. The account pays for the bytes already.
-func (e *EE) prepare(codes [][]byte, account *resctl.Account) (ps []prepared, err error) {
+// prepare passes codes through the gate for an account, which pays for the bytes already. It is called beside the worker, or on
+// it when the node is stepped; on error, or when stop is closed, nothing stays loaded.
+func (e *EE) prepare(codes [][]byte, account *resctl.Account, stop <-chan struct{}) (ps []prepared, err error) {
 	for _, b := range codes {
-		c, err := e.spec.Engine.Load(b, e.class, account)
+		var c *vm.Code
+		select {
+		case <-stop:
+			err = errs.New(errs.Dead, "ants: the domain ended while its code was loaded")
+		default:
+			c, err = e.spec.Engine.Load(b, e.class, account)
+		}
 		if err != nil {
-			for _, p := range ps {
-				p.code.Release()
-			}
+			release(ps)
 			return nil, err
 		}
 		ps = append(ps, prepared{CodeIDOf(b), b, c})

@@ -352,7 +352,7 @@ func (l *load) join(o *flow, ps []prepared) error {
 		if err := account.Take(resctl.Memory, l.charged); err != nil {
 			return err
 		}
-		qs, err := l.flow.ee.prepare(l.codes, account)
+		qs, err := l.flow.ee.prepare(l.codes, account, o.gone)
 		if err == nil {
 			if err = o.install(l.dirBytes, l.group, qs); err != nil {
 				release(qs)
@@ -378,6 +378,7 @@ func (f *flow) fail(reason error) {
 	e.counts.LoadsFailed++
 	waiting := f.in.Stats().Held + f.pending.Len()
 	e.drops[DropLoadFailed] += uint64(waiting)
+	f.counted = true
 	e.emit(Event{Kind: LoadFailed, Domain: f.domain.Path(), Protocol: f.name, Method: l.method.String(), Peer: l.peer,
 		Bytes: l.bytes, Chunks: l.chunks, Took: e.home.Now().Sub(f.started), Reason: reason.Error(), Dropped: uint64(waiting)})
 	e.spec.Log.Warn("load failed", "node", e.spec.Addr.String(), "method", l.method.String(), "peer", l.peer.String(), "err", reason)

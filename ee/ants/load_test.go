@@ -1,6 +1,7 @@
 package ants
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -319,5 +320,81 @@ func TestMemoryLimitRefusesLoad(t *testing.T) {
 	x[0].clean()
 	if err := x[0].ee.Send(&Capsule{Method: m, Dst: x[1].ee.Addr()}); errs.KindOf(err) != errs.NotFound {
 		t.Errorf("sending it all the same: %v", err)
+	}
+}
+
+// variant returns a protocol of its own that does the same as ping.
+func variant(t testing.TB, i int) *Protocol {
+	p := proto(t, fmt.Sprintf("ping%d", i), "ping")
+	p.Groups[0].Classes[0].Code = padded(p.Groups[0].Classes[0].Code, i)
+	return p
+}
+
+// TestRoomForProtocols has a node forget the protocol that was not used for the longest time.
+func TestRoomForProtocols(t *testing.T) {
+	n := newNet(t)
+	n.add(nil)
+	n.add(func(s *Spec) { s.Limits.Protocols = 3 })
+	x := n.nodes
+	n.connect(x[0], x[1], 1500)
+	x[0].route(nil)
+	x[1].route(nil)
+	x[1].register(proto(t, "count", "count")) // takes one place, for good
+	send := func(i int) {
+		p := variant(t, i)
+		x[0].register(p)
+		x[0].send(capsule(t, p, "ping", x[1], pingData(uint32(i))))
+		n.pass(10 * time.Millisecond)
+	}
+	names := func() (s string) {
+		for _, p := range x[1].ee.Stats().Protocols {
+			s += p.Name + " "
+		}
+		return s
+	}
+	send(1)
+	send(2)
+	send(3) // all are in use
+	if got := names(); got != "count ping1 ping2 " {
+		t.Errorf("protocols %s", got)
+	}
+	x[1].wantDrops(map[Cause]uint64{DropNoLoad: 1})
+	n.pass(time.Second)
+	send(1)
+	send(3)
+	if got := names(); got != "count ping1 ping3 " {
+		t.Errorf("protocols %s", got)
+	}
+	if len(x[0].got) != 4 {
+		t.Errorf("%d pings came back", len(x[0].got))
+	}
+}
+
+// TestOperatorEndsProtocol ends the domain of a protocol from outside, with capsules in its queue.
+func TestOperatorEndsProtocol(t *testing.T) {
+	n := newNet(t)
+	x := n.chain(2, nil)
+	p := proto(t, "ping", "ping")
+	x[0].register(p)
+	x[0].send(capsule(t, p, "ping", x[1], pingData(1)))
+	n.pass(time.Second)
+	c := capsule(t, p, "ping", x[1], pingData(2))
+	c.Src, c.Prev, c.TTL = x[0].ee.Addr(), x[0].ee.Addr(), 10
+	for range 5 {
+		x[1].arrive(c)
+	}
+	x[1].ee.protocols[p.ID()].domain.Terminate(errs.New(errs.Dead, "the operator says so"))
+	n.pass(time.Millisecond)
+	x[1].clean()
+	x[1].arrive(c)
+	left := x[1].ee.Stats()
+	if sum := left.Counts.Evaluated + left.Drops["domain_ended"]; sum != 6 || left.Drops["refused"] != 1 {
+		t.Errorf("%d evaluated, drops %v", left.Counts.Evaluated, left.Drops)
+	}
+	n.pass(5 * time.Second)
+	x[1].arrive(c)
+	n.pass(time.Second)
+	if got := x[1].ee.Stats().Counts.LoadsDone; got != 2 {
+		t.Errorf("%d loads; after a moment it may come back", got)
 	}
 }

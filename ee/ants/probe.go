@@ -89,7 +89,9 @@ func (e *EE) Probe(spec ProbeSpec) (*Probe, error) {
 	c := &p.spec.Capsule
 	c.HasPorts, c.SrcPort, c.DstPort = true, p.app.Port(), p.app.Port()
 	p.timer = p.app.domain.NewTimer(-1, p.tick)
-	p.app.domain.OnDestroy(p.finish)
+	if !p.app.domain.OnDestroy(p.finish) {
+		return nil, errs.New(errs.Dead, "ants: the EE of node %s has ended", e.spec.Addr)
+	}
 	if err := e.call(func() {
 		p.start = e.home.Now()
 		p.timer.Set(p.start)

@@ -22,13 +22,13 @@ func (e *EE) prepareFor(f *flow, codes [][]byte, then func(ps []prepared, err er
 		then(ps, err)
 	}
 	if e.node.Stepped() {
-		guarded(e.prepare(codes, account))
+		guarded(e.prepare(codes, account, f.gone))
 		return
 	}
 	busy := make(chan struct{})
 	f.busy = busy
 	go func() {
-		ps, err := e.prepare(codes, account)
+		ps, err := e.prepareBeside(codes, account, f.gone)
 		// The post comes before the close: what the domain's end does after it has waited is posted later.
 		e.home.Post(func() {
 			if f.busy == busy {
@@ -38,6 +38,22 @@ func (e *EE) prepareFor(f *flow, codes [][]byte, then func(ps []prepared, err er
 		})
 		close(busy)
 	}()
+}
+
+// prepareBeside is prepare beside the worker: one at a time, so that a flood of code leaves the other processors
+// alone, and at the account's cost.
+func (e *EE) prepareBeside(codes [][]byte, account *resctl.Account, stop <-chan struct{}) ([]prepared, error) {
+	select {
+	case e.gate <- struct{}{}:
+		defer func() { <-e.gate }()
+	case <-stop: // prepare sees it as well
+	}
+	start, paid := e.node.Clock().Now(), account.Use(resctl.CPU)
+	ps, err := e.prepare(codes, account, stop)
+	// The engine charges what it compiles. The rest is the gate's work.
+	took := int64(e.node.Clock().Now().Sub(start))
+	account.Spend(resctl.CPU, max(0, took-(account.Use(resctl.CPU)-paid)))
+	return ps, err
 }
 
 // Register makes a protocol known to this node, which can then send its capsules and give its code to neighbours. It stays until

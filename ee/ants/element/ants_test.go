@@ -18,7 +18,10 @@ import (
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // node is a node whose EE is in a graph.
 type node struct {
@@ -27,23 +30,30 @@ type node struct {
 	routes ants.StaticRoutes
 	graph  *click.Router
 	link   nodeos.LinkInfo
+	worker int
 }
 
 const graph = `ants :: ANTS(%s);
 FromChannel(eth0/ether/ip/udp, ADDRESS :3322) -> in :: Counter -> [0] ants [0] -> out :: Counter -> ToChannel(eth0/ether/ip/udp, ADDRESS :3322);
 `
 
-func newNode(t *testing.T, clk *clock.Virtual, seg *mem.Net, i int) *node {
+func newNode(t *testing.T, clk clock.Clock, seg *mem.Net, i int) *node {
+	return newNodeOn(t, clk, seg, i, 0)
+}
+
+// newNodeOn makes a node whose graph is on the given worker. A virtual clock makes it a stepped one.
+func newNodeOn(t *testing.T, clk clock.Clock, seg *mem.Net, i, worker int) *node {
 	t.Helper()
+	_, stepped := clk.(*clock.Virtual)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	x := &node{}
+	x := &node{worker: worker}
 	var err error
-	x.os, err = nodeos.NewNode(nodeos.NodeSpec{Name: fmt.Sprintf("n%d", i), Clock: clk, Stepped: true, Packets: packet.PoolSpec{Frames: 256}})
+	x.os, err = nodeos.NewNode(nodeos.NodeSpec{Name: fmt.Sprintf("n%d", i), Clock: clk, Stepped: stepped, Workers: worker + 1, Packets: packet.PoolSpec{Frames: 256}})
 	must(err)
 	engine, err := vm.NewEngine(vm.EngineSpec{Mode: vm.ModeInterpreter, Clock: clk})
 	must(err)
@@ -81,7 +91,7 @@ func (x *node) parse(t *testing.T, text string) (*click.Router, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return click.New(spec, click.Env{Domain: d, Worker: -1, Values: map[string]any{EE: x.ee}})
+	return click.New(spec, click.Env{Domain: d, Worker: x.worker, Values: map[string]any{EE: x.ee}})
 }
 
 func (x *node) open(t *testing.T, text string) {
@@ -101,9 +111,9 @@ func (x *node) read(t *testing.T, handler string) string {
 	return s
 }
 
-func TestPingThroughGraphs(t *testing.T) {
-	clk, seg := clock.NewVirtual(time.Unix(0, 0)), mem.NewNet()
-	a, b := newNode(t, clk, seg, 1), newNode(t, clk, seg, 2)
+// join makes two nodes neighbours and returns a protocol for them.
+func join(t *testing.T, a, b *node) (*ants.Protocol, ants.MethodID) {
+	t.Helper()
 	for _, p := range [][2]*node{{a, b}, {b, a}} {
 		if err := p[0].routes.Set([]ants.Hop{{Node: p[1].ee.Addr(), Link: p[0].link.Number, IP: firstAddr(p[1]), MAC: p[1].link.HWAddr, HasMAC: true}}, nil); err != nil {
 			t.Fatal(err)
@@ -114,11 +124,18 @@ func TestPingThroughGraphs(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &ants.Protocol{Name: "ping", Groups: []ants.Group{{Name: "main", Classes: []ants.Class{{Name: "ping", Code: code}}}}}
-	if err := a.ee.Register(p); err != nil {
-		t.Fatal(err)
-	}
 	m, err := p.Method("ping")
 	if err != nil {
+		t.Fatal(err)
+	}
+	return p, m
+}
+
+func TestPingThroughGraphs(t *testing.T) {
+	clk, seg := clock.NewVirtual(time.Unix(0, 0)), mem.NewNet()
+	a, b := newNode(t, clk, seg, 1), newNode(t, clk, seg, 2)
+	p, m := join(t, a, b)
+	if err := a.ee.Register(p); err != nil {
 		t.Fatal(err)
 	}
 	run := func(n int) *ants.ProbeResult {
@@ -178,6 +195,26 @@ func TestPingThroughGraphs(t *testing.T) {
 }
 
 func firstAddr(x *node) netip.Addr { return x.link.Prefixes[0].Addr() }
+
+// TestGraphOnAnotherWorker runs EE and graph on different workers of nodes that run by themselves.
+func TestGraphOnAnotherWorker(t *testing.T) {
+	clk, seg := clock.NewReal(), mem.NewNet()
+	a, b := newNodeOn(t, clk, seg, 1, 1), newNodeOn(t, clk, seg, 2, 1)
+	p, m := join(t, a, b)
+	if err := a.ee.Register(p); err != nil {
+		t.Fatal(err)
+	}
+	probe, err := a.ee.Probe(ants.ProbeSpec{Capsule: ants.Capsule{Method: m, Dst: b.ee.Addr(), Data: make([]byte, 8)}, Count: 50, Interval: time.Millisecond, Timeout: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-probe.Done()
+	if r := probe.Result(); r.Received != 50 {
+		t.Errorf("%d of 50 came back; drops %v %v", r.Received, a.ee.Stats().Drops, b.ee.Stats().Drops)
+	}
+	a.graph.Close()
+	b.graph.Close()
+}
 
 func TestConfigurationErrors(t *testing.T) {
 	clk, seg := clock.NewVirtual(time.Unix(0, 0)), mem.NewNet()
