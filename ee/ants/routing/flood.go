@@ -40,6 +40,10 @@ func (r *Router) learn(p *port, n *neighbour, l *LSA, now clock.Time) {
 		r.own(n, l, now)
 		return
 	}
+	if old := r.db.byKey[k]; (old == nil || l.Seq > old.lsa.Seq) && !p.pieces.allow(pieceRate, now) {
+		r.stats.Refused++
+		return
+	}
 	_, v, changed := r.db.put(l, false, now)
 	switch v {
 	case putNew:

@@ -87,6 +87,10 @@ func (r *Router) heard(p *port, h *hello, pk *packet.Packet, now clock.Time) {
 	both := slices.Contains(h.heard, heard{r.spec.Addr, r.gen})
 	switch {
 	case both && !n.adjacent:
+		if !p.adjacencies.allow(adjacencyRate, now) {
+			r.stats.Refused++
+			return // there will be another hello
+		}
 		n.adjacent, n.since = true, now
 		r.event(now, Event{Kind: NeighbourUp, Link: p.spec.Name, Neighbour: h.node})
 		r.sendHello(p, false, now) // before the summary, which only an adjacent node takes

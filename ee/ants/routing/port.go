@@ -32,6 +32,8 @@ type port struct {
 	helloed    clock.Time
 	floods     keySet // to be sent to all
 	batch      packet.Batch
+
+	messages, pieces, adjacencies rateState
 }
 
 // AddLink begins to look for neighbours on a link of the node. It refuses with errs.NotFound a link that is
@@ -139,6 +141,10 @@ func (p *port) receive(w *nodeos.Worker, b *packet.Batch) {
 
 // message handles what came in by p.
 func (r *Router) message(p *port, pk *packet.Packet, now clock.Time) {
+	if !p.messages.allow(messageRate, now) {
+		r.stats.Refused++
+		return
+	}
 	if p.info.Base != demux.UDP {
 		ip := pk.Network()
 		off := 8 // time to live, RFC 791

@@ -123,7 +123,7 @@ type Stats struct {
 	Malformed    uint64 `json:"malformed"`    // messages that the decoder refused
 	OffLink      uint64 `json:"off_link"`     // messages that had crossed a router
 	Stranger     uint64 `json:"stranger"`     // updates and summaries from nodes that are not adjacent
-	Refused      uint64 `json:"refused"`      // pieces over a bound of number or pace
+	Refused      uint64 `json:"refused"`      // messages and pieces over a bound of number or pace
 	NoPacket     uint64 `json:"no_packet"`    // messages not sent for want of a packet
 	Computations uint64 `json:"computations"` // of routes
 	Originations uint64 `json:"originations"` // of pieces of this node

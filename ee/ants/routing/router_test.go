@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 )
 
@@ -436,11 +435,10 @@ func TestHostileMessages(t *testing.T) {
 	n.startAll()
 	n.until(time.Second, "both reach each other", n.converged)
 	// A third end sends what it likes.
-	evil := &end{wire: w, info: w.ends[1].info}
+	frame := frameMaker(t)
 	send := func(ttl uint8, msg []byte) {
-		w.ends[0].inject(udpFrame(t, w.ends[1].info.HWAddr, "10.0.0.66", ttl, msg))
+		w.ends[0].inject(frame(w.ends[1].info.HWAddr, "10.0.0.66", ttl, msg))
 		n.since(ms(1))
-		evil.queue = nil
 	}
 	gen := n.boxes[1].r.gen
 	hd := header{typ: typeUpdate, node: addr(1), gen: gen}
@@ -494,19 +492,53 @@ func TestHostileMessages(t *testing.T) {
 	}
 }
 
-// udpFrame wraps a message as the wire has it.
-func udpFrame(t *testing.T, src [6]byte, from string, ttl uint8, msg []byte) []byte {
-	t.Helper()
-	n := newFrameBuilder(t)
-	p := n.AllocFrom(0, msg)
-	s, d := netip.MustParseAddr(from), netip.MustParseAddr("255.255.255.255")
-	ok := demux.PushUDP(p, netip.AddrPortFrom(s, Port), netip.AddrPortFrom(d, Port)) &&
-		demux.PushIPv4(p, &demux.IPHeader{Src: s, Dst: d, Proto: demux.ProtoUDP, TTL: ttl}) &&
-		demux.PushEther(p, [6]byte{255, 255, 255, 255, 255, 255}, src, demux.EtherTypeIPv4)
-	if !ok {
-		t.Fatal("no room")
+// TestFloodOfMessages has an end send as fast as the link is, and counts what the node does for it and passes on.
+func TestFloodOfMessages(t *testing.T) {
+	n := newNetwork(t, 23, 3)
+	w := n.join(0, 1)
+	n.join(0, 2)
+	n.startAll()
+	n.until(time.Second, "all nodes reach all", n.converged)
+	n.since(time.Second)
+	b := n.boxes[0]
+	before, sent, events := b.r.stats, n.wires[1].sent, len(n.log)
+	own := []heard{{addr(0), b.r.gen}}
+	n.boxes[1].kill() // the attacker speaks in its name
+	frame := frameMaker(t)
+	for i := range 20000 {
+		// A neighbour that restarts with each hello, and what it says of others changes with each update.
+		gen := uint32(i + 1)
+		hi := appendHello(nil, &hello{header: header{typ: typeHello, node: addr(1), gen: gen}, interval: time.Second, heard: own})
+		up := append(appendHeader(nil, header{typ: typeUpdate, node: addr(1), gen: gen}), 1, 0, 0, 0)
+		up = finish(appendLSA(up, &LSA{Origin: addr(50 + i%10), Seq: uint64(i + 1), Lifetime: time.Minute}))
+		for _, m := range [][]byte{hi, up} {
+			w.ends[0].inject(frame(w.ends[1].info.HWAddr, "10.0.0.2", hopLimit, m))
+		}
+		if i%10 == 9 {
+			n.since(ms(1)) // 20,000 messages a second
+		}
 	}
-	return append([]byte(nil), p.Data()...)
+	// In two seconds.
+	if got := b.r.stats.HellosIn + b.r.stats.UpdatesIn - before.HellosIn - before.UpdatesIn; got > 6000 {
+		t.Errorf("%d messages were looked at", got)
+	}
+	if got := len(n.log) - events; got > 2*(2*MaxNeighbours+30)+100 {
+		t.Errorf("%d events", got)
+	}
+	if got := n.wires[1].sent - sent; got > 1500 {
+		t.Errorf("%d messages were sent to the other neighbour", got)
+	}
+	if got := b.r.stats.Computations - before.Computations; got > 30 {
+		t.Errorf("%d computations", got)
+	}
+	t.Logf("looked at %d, %d events, %d messages sent on, %d computations",
+		b.r.stats.HellosIn+b.r.stats.UpdatesIn-before.HellosIn-before.UpdatesIn, len(n.log)-events, n.wires[1].sent-sent, b.r.stats.Computations-before.Computations)
+	if h := b.hop(2); h == nil || h.Node != addr(2) {
+		t.Error("the honest neighbour was lost")
+	}
+	if b.r.stats.Refused == before.Refused {
+		t.Error("nothing was refused")
+	}
 }
 
 func TestBadSpecs(t *testing.T) {
