@@ -176,3 +176,26 @@ func BenchmarkClaim(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkForward is BenchmarkReceive with every frame sent back out of the interface.
+func BenchmarkForward(b *testing.B) {
+	w := newNetwork(b)
+	for _, v := range ringVersions {
+		b.Run(v.name, func(b *testing.B) {
+			l, c := w.byHand(b, v.o, 4096)
+			frame := conformance.UDPFrame(w.mac, conformance.Port, make([]byte, 22))
+			send := w.generator(b, frame)
+			var batch packet.Batch
+			b.ReportAllocs()
+			for b.Loop() {
+				send()
+				for more := true; more; {
+					more = l.Receive(c, &batch)
+					l.Send(c, &batch)
+				}
+				l.Flush(c)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/64, "ns/packet")
+		})
+	}
+}
