@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	_ "github.com/janos-os/janos/channels/all"
+	"github.com/janos-os/janos/click"
+	_ "github.com/janos-os/janos/click/elements"
+	"github.com/janos-os/janos/click/lang"
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/nodeos"
+)
+
+// simStart is what the calendar reads when simulated time begins.
+const simStart = 1_000_000_000
+
+// run is the whole command; it returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	o, err := parseOptions(args)
+	switch {
+	case err != nil:
+		fmt.Fprintf(stderr, "click: %v\nTry 'click --help'.\n", err)
+		return 2
+	case o.help:
+		fmt.Fprint(stdout, usage)
+		return 0
+	case o.version:
+		v := version
+		if info, ok := debug.ReadBuildInfo(); ok && v == "unknown" && info.Main.Version != "" {
+			v = info.Main.Version
+		}
+		fmt.Fprintf(stdout, "click (Janos) %s\n", v)
+		return 0
+	}
+	name, text, err := source(o, stdin)
+	if err != nil {
+		fmt.Fprintf(stderr, "click: %v\n", err)
+		return 1
+	}
+	spec, err := click.Parse(name, text, click.ParseOptions{Vars: o.vars, Library: library})
+	if err != nil {
+		fmt.Fprintf(stderr, "%v\nRouter could not be initialized!\n", err)
+		return 1
+	}
+	if o.hasOutput {
+		if err := write(o.output, spec.String(), stdout); err != nil {
+			fmt.Fprintf(stderr, "click: %v\n", err)
+			return 1
+		}
+	}
+	s, err := start(o, spec, stderr)
+	if err != nil {
+		fmt.Fprintf(stderr, "%v\nRouter could not be initialized!\n", err)
+		return 1
+	}
+	defer s.close()
+	if !o.quit {
+		s.drive(ctx)
+	}
+	s.router.Stop()
+	return s.report(o, stdout, stderr)
+}
+
+// source reads the configuration.
+func source(o *options, stdin io.Reader) (name, text string, err error) {
+	if o.hasText {
+		return "config", o.text, nil
+	}
+	var b []byte
+	if o.file == "" || o.file == "-" {
+		name = "<stdin>"
+		b, err = io.ReadAll(stdin)
+	} else {
+		name = o.file
+		b, err = os.ReadFile(o.file)
+	}
+	return name, string(b), err
+}
+
+// library finds a file for require(library NAME): in the directories of CLICKPATH and their conf directories, then as it is.
+func library(name string) (file, text string, err error) {
+	var tries []string
+	for _, dir := range filepath.SplitList(os.Getenv("CLICKPATH")) {
+		if dir != "" {
+			tries = append(tries, filepath.Join(dir, "conf", name), filepath.Join(dir, name))
+		}
+	}
+	for _, f := range append(tries, name) {
+		b, rerr := os.ReadFile(f)
+		if rerr == nil {
+			return f, string(b), nil
+		}
+		err = rerr
+	}
+	return "", "", err
+}
+
+func write(file, text string, stdout io.Writer) error {
+	if file == "-" {
+		_, err := io.WriteString(stdout, text)
+		return err
+	}
+	return os.WriteFile(file, []byte(text), 0o644)
+}
+
+// session is a node with the router.
+type session struct {
+	node   *nodeos.Node
+	clk    *clock.Virtual // with simulated time
+	router *click.Router
+}
+
+func start(o *options, spec *click.GraphSpec, out io.Writer) (*session, error) {
+	s := &session{}
+	ns := nodeos.NodeSpec{Name: "click"}
+	if o.sim {
+		s.clk = clock.NewVirtual(time.Unix(simStart, 0))
+		ns.Clock, ns.Stepped = s.clk, true
+	} else {
+		ns.Clock = clock.NewReal()
+		ns.Seed = uint64(time.Now().UnixNano())
+	}
+	var err error
+	if s.node, err = nodeos.NewNode(ns); err != nil {
+		return nil, err
+	}
+	if err = openLinks(s.node, spec, o.driver); err == nil {
+		s.router, err = click.New(spec, click.Env{Domain: s.node.Root(), Output: out})
+	}
+	if err != nil {
+		s.node.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// openLinks opens the links that the elements of spec name.
+func openLinks(n *nodeos.Node, spec *click.GraphSpec, driver string) error {
+	for i := range spec.Elements {
+		e := &spec.Elements[i]
+		switch e.Class {
+		case "FromDevice", "ToDevice", "FromChannel", "ToChannel":
+		default:
+			continue
+		}
+		if len(e.Args) == 0 {
+			continue // the element complains
+		}
+		first := lang.Unquote(e.Args[0])
+		first = strings.TrimPrefix(strings.TrimPrefix(first, "DEVNAME "), "PROTOCOL ")
+		p, err := demux.ParseProtocol(first)
+		if err != nil || p.Link == demux.AnyLink {
+			continue
+		}
+		if _, err := n.Link(p.Link); err == nil {
+			continue
+		}
+		if _, err := n.OpenLink(nodeos.LinkSpec{Name: p.Link, Driver: driver}); err != nil {
+			return fmt.Errorf("%v: '%s :: %s': %w", e.Pos, e.Name, e.Class, err)
+		}
+	}
+	return nil
+}
+
+// drive runs the router until it stops or ctx ends.
+func (s *session) drive(ctx context.Context) {
+	if s.clk == nil {
+		select {
+		case <-ctx.Done():
+		case <-s.router.Done():
+		}
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.router.Done():
+			return
+		default:
+		}
+		if s.node.Step() {
+			continue
+		}
+		at := s.node.NextEvent()
+		if at == clock.Never {
+			return // nothing will ever happen again
+		}
+		s.clk.AdvanceTo(at)
+	}
+}
+
+func (s *session) close() {
+	s.router.Close()
+	s.node.Close()
+}
+
+// report prints the handlers that were asked for.
+func (s *session) report(o *options, stdout, stderr io.Writer) int {
+	code := 0
+	for _, h := range o.handlers {
+		v, err := s.router.Read(h, "")
+		if err != nil {
+			fmt.Fprintf(stderr, "click: %v\n", err)
+			code = 1
+			continue
+		}
+		if len(o.handlers) > 1 {
+			fmt.Fprintf(stdout, "%s:\n", h)
+		}
+		fmt.Fprint(stdout, v)
+		if !strings.HasSuffix(v, "\n") {
+			fmt.Fprintln(stdout)
+		}
+		if len(o.handlers) > 1 {
+			fmt.Fprintln(stdout)
+		}
+	}
+	if o.exit != "" {
+		v, err := s.router.Read(o.exit, "")
+		switch strings.TrimSpace(v) {
+		case "true", "0":
+		default:
+			code = 1
+		}
+		if err != nil {
+			fmt.Fprintf(stderr, "click: %v\n", err)
+		}
+	}
+	return code
+}
