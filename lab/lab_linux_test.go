@@ -33,9 +33,14 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "helper" {
 		os.Exit(helperMain(os.Args[2], os.Args[3:]))
 	}
+	before := openFiles()
 	code := m.Run()
 	if err := goleak.Find(); code == 0 && err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if after := openFiles(); code == 0 && after > before+spareFiles {
+		fmt.Fprintf(os.Stderr, "%d files open before, %d after\n", before, after)
 		code = 1
 	}
 	if left := leftovers(); code == 0 && left != "" {
@@ -43,6 +48,17 @@ func TestMain(m *testing.M) {
 		code = 1
 	}
 	os.Exit(code)
+}
+
+// spareFiles are what the runtime and the test's own log open once: epoll, its eventfd, /dev/null.
+const spareFiles = 4
+
+func openFiles() int {
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	return len(list)
 }
 
 func helperMain(verb string, args []string) int {
