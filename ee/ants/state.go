@@ -1,6 +1,7 @@
 package ants
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 
 	"github.com/janos-os/janos/clock"
@@ -8,17 +9,21 @@ import (
 	"github.com/janos-os/janos/sdk/abi"
 )
 
-// stateKey names a soft-state value of a protocol.
-type stateKey struct {
-	space    uint32 // of the manifest; values under explicit keys are in a space of their own
-	explicit bool
-	n        uint8
-	b        [abi.KeyMax]byte
-}
+// stateKey names a soft-state value of a protocol:
+//
+//	0  space of the manifest   4
+//	4  1 for an explicit key   1   values under those are in a space of their own
+//	5  length of the key       1
+//	8  the key                32
+type stateKey [8 + abi.KeyMax]byte
 
 func (k *stateKey) set(space uint32, explicit bool, key []byte) {
-	*k = stateKey{space: space, explicit: explicit, n: uint8(len(key))}
-	copy(k.b[:], key)
+	*k = stateKey{5: uint8(len(key))}
+	binary.NativeEndian.PutUint32(k[:], space)
+	if explicit {
+		k[4] = 1
+	}
+	copy(k[8:], key)
 }
 
 // stateEntry is one value. Entries are in a hash chain and in the list of use.
@@ -61,7 +66,7 @@ func newStore(account *resctl.Account, max int) *store {
 func (s *store) at(i int32) *stateEntry { return &s.pages[i/statePage][i%statePage] }
 
 func (s *store) bucket(k *stateKey) *int32 {
-	return &s.buckets[maphash.Comparable(s.seed, *k)&uint64(len(s.buckets)-1)]
+	return &s.buckets[maphash.Bytes(s.seed, k[:])&uint64(len(s.buckets)-1)]
 }
 
 func (s *store) find(k *stateKey) int32 {

@@ -111,8 +111,8 @@ func TestStoreAgainstAMap(t *testing.T) {
 	if s.stats().Evicted != 0 {
 		t.Error("values were given up although there was room")
 	}
+	k := testKey(7)
 	if n := testing.AllocsPerRun(100, func() {
-		k := testKey(7)
 		s.put(&k, []byte{1}, clock.Never, 0)
 		s.get(&k, 1)
 		s.delete(&k)
