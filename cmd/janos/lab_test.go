@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"os"
@@ -206,4 +207,75 @@ actions: [{at: 0s, do: exec, node: a, command: [sh, -c, exit 4]}]
 	out, got := janos(t, dir, 32, "lab", "run", "--state", dir, "fail.yaml")
 	contains(t, out, "failed a exec")
 	contains(t, got, "exit code 4")
+}
+
+// TestLabUpInterruptedAndKilled ends the process that keeps a network in both ways, and expects nothing to be left: at once after an interrupt,
+// after the next command when it was killed.
+func TestLabUpInterruptedAndKilled(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces")
+	}
+	dir := t.TempDir()
+	state := "--state=" + dir
+	write(t, dir, "lab.yaml", `name: jnsignal
+nodes: [{name: a, kind: host}, {name: b, kind: router}]
+links: [{ends: [a, b], delay: 1ms}]
+`)
+	keep := func() *exec.Cmd {
+		cmd := exec.Command("/proc/self/exe", "lab", "up", state, "lab.yaml")
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), envMain+"=1")
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if strings.Contains(lines.Text(), " ready") {
+				return cmd
+			}
+		}
+		t.Fatalf("the lab did not come up: %v", cmd.Wait())
+		return nil
+	}
+	spaces := func() string {
+		list, err := filepath.Glob("/run/netns/jn-jnsignal*")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Join(list, " ")
+	}
+
+	cmd := keep()
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after an interrupt: %v", err)
+	}
+	if left := spaces(); left != "" {
+		t.Errorf("after an interrupt: %s", left)
+	}
+
+	cmd = keep()
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it was killed
+	if spaces() == "" {
+		t.Error("kill -9 leaves no namespaces: this test tests nothing")
+	}
+	out, _ := janos(t, dir, 0, "lab", "down", state)
+	contains(t, out, "removed what lab jnsignal had left")
+	if left := spaces(); left != "" {
+		t.Errorf("after the sweep: %s", left)
+	}
+	cmd = keep() // the second run works
+	out, _ = janos(t, dir, 0, "lab", "down", state)
+	contains(t, out, "lab jnsignal is down")
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("taken down by another command: %v", err)
+	}
 }
