@@ -552,6 +552,7 @@ type evalRig struct {
 	c    *Capsule
 	w    *nodeos.Worker
 	left int
+	sent func(p *packet.Packet) // if not nil, sees what leaves
 }
 
 func newEvalRig(t testing.TB, mode vm.Mode, class string, data []byte) *evalRig {
@@ -569,6 +570,11 @@ func newEvalRig(t testing.TB, mode vm.Mode, class string, data []byte) *evalRig 
 	task, err := x.ee.Domain().NewTask(nodeos.TaskSpec{Name: "out", Run: nodeos.RunFunc(func(bu nodeos.Budget) nodeos.Used {
 		k := port.Receive(bu.Worker, &b)
 		r.left += k
+		if r.sent != nil {
+			for _, p := range b.Packets() {
+				r.sent(p)
+			}
+		}
 		bu.Worker.Cache().FreeBatch(&b)
 		return nodeos.Used{Packets: k}
 	})})

@@ -170,7 +170,7 @@ func (x *testNode) route(via map[*testNode]*testNode) {
 func (n *testNet) run(until clock.Time) {
 	n.t.Helper()
 	for i := 0; ; i++ {
-		if i == 1e6 {
+		if i == 1e5 {
 			n.t.Fatal("the network does not come to rest")
 		}
 		more, before := false, n.moved()
