@@ -66,16 +66,46 @@ func (c *Client) Register(ctx context.Context, path string) (r Registered, err e
 // Receive calls fn with what capsules deliver to a port, until the context ends, which is then no error. Port 0 takes a free
 // one, which nobody knows but the node.
 func (c *Client) Receive(ctx context.Context, port uint16, fn func(Delivery) error) error {
+	return c.ReceiveReady(ctx, port, nil, fn)
+}
+
+// ReceiveReady is Receive that calls ready, if it is not nil, when the port is open.
+func (c *Client) ReceiveReady(ctx context.Context, port uint16, ready func(), fn func(Delivery) error) error {
 	return c.stream(ctx, "/v1/ants/receive", url.Values{"port": {strconv.Itoa(int(port))}}, func(line []byte) error {
 		var d Delivery
 		if err := json.Unmarshal(line, &d); err != nil {
 			return errs.New(errs.Corrupt, "control socket %s: %w", c.path, err)
 		}
-		if d.Src == 0 {
-			return nil // it says that the port is open
+		if d.Src == 0 { // the first line says that the port is open
+			if ready != nil {
+				ready()
+			}
+			return nil
 		}
 		return fn(d)
 	})
+}
+
+// ReceiveFor opens a port, calls begin, and calls fn with what is delivered to the port until wait has passed since. Errors of begin and fn end it.
+func (c *Client) ReceiveFor(ctx context.Context, port uint16, wait time.Duration, begin func() error, fn func(Delivery) error) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var failed error
+	var timer *time.Timer
+	err := c.ReceiveReady(ctx, port, func() {
+		if failed = begin(); failed != nil {
+			stop()
+			return
+		}
+		timer = time.AfterFunc(wait, stop)
+	}, fn)
+	if timer != nil {
+		timer.Stop()
+	}
+	if failed != nil {
+		return failed
+	}
+	return err
 }
 
 // ANTS returns the counters, protocols and kills of the EE.

@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"github.com/janos-os/janos/click"
+	_ "github.com/janos-os/janos/click/elements" // their classes
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/ee/ants"
+	"github.com/janos-os/janos/ee/ants/element"
 	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
@@ -172,14 +174,6 @@ func (n *Node) startANTS() error {
 // startGraph joins links and EE by the configuration.
 func (n *Node) startGraph() error {
 	text := n.spec.GraphText()
-	if n.spec.Graph == "" && click.LookupClass("ANTS") == nil {
-		for _, l := range n.spec.Links {
-			if _, err := n.ee.Bind(ants.BindSpec{Link: l.Name}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 	spec, err := click.Parse(n.graphName(), text, click.ParseOptions{})
 	if err != nil {
 		return err
@@ -192,7 +186,7 @@ func (n *Node) startGraph() error {
 	if err != nil {
 		return err
 	}
-	n.graph, err = click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{"ants.EE": n.ee}})
+	n.graph, err = click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee}})
 	if err != nil {
 		return err
 	}

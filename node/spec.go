@@ -132,10 +132,14 @@ func (s *Spec) GraphText() string {
 	if s.ANTS.Off || len(s.Links) == 0 {
 		return b.String()
 	}
-	b.WriteString("ants :: ANTS;\n")
+	names := make([]string, len(s.Links))
+	for i, l := range s.Links {
+		names[i] = l.Name
+	}
+	fmt.Fprintf(&b, "ants :: ANTS(%s);\n", strings.Join(names, ", "))
 	for i, l := range s.Links {
 		p := s.protocol(l)
-		fmt.Fprintf(&b, "FromChannel(%s, ADDRESS :%d) -> [%d] ants [%d] -> ToChannel(%s, ADDRESS :%d);\n", p, s.port(), i, i, p, s.port())
+		fmt.Fprintf(&b, "FromChannel(%s, ADDRESS :%d, KEY %s) -> [%d] ants [%d] -> ToChannel(%s, ADDRESS :%d);\n", p, s.port(), ants.Key(), i, i, p, s.port())
 	}
 	return b.String()
 }

@@ -221,8 +221,8 @@ func (n *Node) rulesFor(s *linkState) []*InChan {
 	return cs
 }
 
-// feed gives a link its channels: first the claim, so that the host does not see what the
-// channels are about to, then the program. n.mu is held.
+// feed gives a link its channels: first the program, then the claim, which makes the driver deliver and the host lose the
+// packets of new channels at one moment. A refused claim takes the program back. n.mu is held.
 func (n *Node) feed(s *linkState, cs []*InChan) error {
 	rules := make([]demux.Rule, len(cs))
 	for i, c := range cs {
@@ -232,10 +232,12 @@ func (n *Node) feed(s *linkState, cs []*InChan) error {
 	if err != nil {
 		return err
 	}
+	old := s.feeds.Load()
+	s.feeds.Store(&feeds{prog: prog, chans: cs})
 	if err := s.link.Claim(rules); err != nil {
+		s.feeds.Store(old)
 		return fmt.Errorf("link %s: %w", s.info.Name, err)
 	}
-	s.feeds.Store(&feeds{prog: prog, chans: cs})
 	return nil
 }
 

@@ -46,6 +46,7 @@ To know what works here:        janos doctor`,
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Running nodes and networks:"},
+		&cobra.Group{ID: "write", Title: "Writing capsules:"},
 		&cobra.Group{ID: "machine", Title: "About this machine:"},
 	)
 	add := func(group string, cmds ...*cobra.Command) {
@@ -54,7 +55,8 @@ To know what works here:        janos doctor`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", nodeCommand(), showCommand(), labCommand())
+	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand())
+	add("write", capsuleCommand())
 	add("machine", doctorCommand(), versionCommand())
 	return root
 }

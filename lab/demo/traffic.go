@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,7 +52,11 @@ func (p *process) Write(b []byte) (int, error) {
 // spawn starts a kind of traffic in a node. A server is waited for until it is ready.
 func (d *demo) spawn(ctx context.Context, node string, server bool, args ...string) (*process, error) {
 	ctx, stop := context.WithCancel(ctx)
-	r, w := io.Pipe()
+	r, w, err := os.Pipe()
+	if err != nil {
+		stop()
+		return nil, errs.New(errs.Internal, "%s on %s: %w", args[0], node, err)
+	}
 	p := &process{node: node, said: make(chan struct{}), in: w, kill: stop, done: make(chan error, 1)}
 	var stderr bytes.Buffer
 	go func() {
@@ -84,6 +89,7 @@ func (d *demo) spawn(ctx context.Context, node string, server bool, args ...stri
 func (p *process) result(v any) error {
 	err := <-p.done
 	p.kill()
+	p.in.Close() // again, for those that did not need it to end
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	lines := strings.Split(strings.TrimSpace(p.out.String()), "\n")
@@ -325,7 +331,11 @@ func (d *demo) drops(ctx context.Context) string {
 	}
 	if ws, err := d.lab.WireStats(); err == nil {
 		for _, w := range ws {
-			out = append(out, fmt.Sprintf("%+v", w))
+			for i, s := range w.Directions {
+				if k := s.Received - s.Delivered; k > 0 {
+					out = append(out, fmt.Sprintf("wire %s/%d %d", w.Name, i, k))
+				}
+			}
 		}
 	}
 	slices.Sort(out)
