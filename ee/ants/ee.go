@@ -46,7 +46,7 @@ type EE struct {
 	epoch  uint64 // Unix time of the clock's origin in nanoseconds
 	inbox  *nodeos.InChan
 	ended  atomic.Bool
-	gate   chan struct{} // held by who prepares code beside the worker
+	jobs   chan *job // for prepareLoop; nil when the node is stepped
 
 	// The rest belongs to the home worker.
 	methods   map[MethodID]member
@@ -133,7 +133,6 @@ func New(spec Spec) (*EE, error) {
 		errorRate: newBucket(spec.Limits.ErrorRate, float64(spec.Limits.ErrorRate)),
 		eventRate: newBucket(spec.Limits.EventRate, float64(spec.Limits.EventRate)),
 		kills:     make([]Kill, 0, spec.Limits.Kills),
-		gate:      make(chan struct{}, 1),
 	}
 	e.refused.init(spec.Limits.Refused)
 	var err error
@@ -147,7 +146,19 @@ func New(spec Spec) (*EE, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !e.domain.OnDestroy(func() { e.ended.Store(true) }) {
+	if !node.Stepped() {
+		e.jobs = make(chan *job, spec.Limits.Protocols)
+		go prepareLoop(e.jobs)
+	}
+	// The protocols' domains have ended when this runs.
+	end := func() {
+		e.ended.Store(true)
+		if e.jobs != nil {
+			close(e.jobs)
+		}
+	}
+	if !e.domain.OnDestroy(end) {
+		end()
 		return nil, errs.New(errs.Dead, "ants: domain %s has ended", e.domain.Path())
 	}
 	return e, nil

@@ -37,8 +37,8 @@ type flow struct {
 	isolate  *vm.Isolate
 	store    *store
 	load     *load
-	busy     chan struct{} // closed when a preparation that runs beside the worker has ended, or nil
 	gone     chan struct{} // closed when f has left the tables
+	jobs     []*job        // code that is prepared beside the worker
 	counted  bool          // what waited at the end has been counted
 
 	pending      packet.Batch // step 2
@@ -48,6 +48,8 @@ type flow struct {
 	lastUse      clock.Time
 	started      clock.Time
 
+	charged   int64  // for f itself
+	logs      bucket // guest logs
 	strikes   int
 	strikesAt clock.Time
 	counts    ProtocolCounts
@@ -59,6 +61,13 @@ type flow struct {
 	callKey   stateKey // of a host call
 	keyBytes  [abi.KeyMax]byte
 }
+
+// flowBytes is what a protocol's domain is charged for its own structures and queues; logRate is how many lines its capsules may
+// log in a second.
+const (
+	flowBytes = 16 << 10
+	logRate   = 10
+)
 
 type flowState uint8
 
@@ -127,6 +136,11 @@ func (e *EE) newFlow(account, name string) (*flow, error) {
 		f.isolate, err = e.spec.Engine.NewIsolate(vm.IsolateSpec{Name: f.domain.Path(), Account: f.domain.Account(), Data: f})
 	}
 	f.store = newStore(f.domain.Account(), e.spec.Limits.StateEntries)
+	if err == nil {
+		if err = f.domain.Account().Take(resctl.Memory, flowBytes); err == nil {
+			f.charged = flowBytes
+		}
+	}
 	if err == nil && !f.domain.OnDestroy(f.release) {
 		err = errs.New(errs.Dead, "ants: domain %s has ended", f.domain.Path())
 	}
@@ -134,10 +148,12 @@ func (e *EE) newFlow(account, name string) (*flow, error) {
 		if f.isolate != nil {
 			f.isolate.Close()
 		}
+		f.domain.Account().Return(resctl.Memory, f.charged)
 		f.state = flowEnded
 		f.domain.Terminate(err)
 		return nil, err
 	}
+	f.logs = newBucket(logRate, logRate)
 	f.idle = f.domain.NewTimer(-1, f.checkIdle)
 	e.flows[f.number] = f
 	e.emit(Event{Kind: DomainStarted, Domain: f.domain.Path(), Protocol: f.name})
@@ -207,9 +223,7 @@ func (f *flow) release() {
 	if !f.counted {
 		f.ee.drops[DropEnded] += uint64(f.batch.Len() + f.in.Stats().Held)
 	}
-	if f.busy != nil {
-		<-f.busy
-	}
+	f.stopJobs()
 	if f.load != nil {
 		f.load.close()
 	}
@@ -220,6 +234,7 @@ func (f *flow) release() {
 		g.release(f.domain.Account())
 	}
 	f.store.close()
+	f.domain.Account().Return(resctl.Memory, f.charged)
 }
 
 func (g *group) release(account *resctl.Account) {

@@ -158,8 +158,7 @@ func guestLog(in *vm.Instance, stack []uint64) {
 	if !ok {
 		return
 	}
-	if !e.eventRate.take(1, e.home.Now()) {
-		e.skipped++
+	if !f.logs.take(1, e.home.Now()) {
 		return
 	}
 	text := make([]byte, len(b))

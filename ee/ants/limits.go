@@ -26,7 +26,7 @@ type Limits struct {
 	Idle         time.Duration // a protocol that was loaded and not used for so long is forgotten; default 10 min
 	ServeRate    int           // responses to load requests in a second; default 2000
 	ErrorRate    int           // error capsules sent in a second; default 100
-	EventRate    int           // events of kills and guest logs in a second; default 50
+	EventRate    int           // events of kills and received errors in a second; default 50
 	StateEntries int           // soft-state values of a protocol; default 4096
 	StateLife    time.Duration // lifetime of a value whose capsule names none; default 5 min
 	MaxCredit    uint32        // what a capsule brings above this does not count; default 65536

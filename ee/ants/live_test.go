@@ -7,6 +7,7 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
 )
 
@@ -89,5 +90,53 @@ func TestLiveEnd(t *testing.T) {
 		if err := x[1].ee.Send(&Capsule{}); errs.KindOf(err) != errs.Dead {
 			t.Errorf("send after the end: %v", err)
 		}
+	}
+}
+
+// TestLiveRegisterTogether has many register one protocol at the same time, and one that nobody can.
+func TestLiveRegisterTogether(t *testing.T) {
+	_, x := newLive(t, 1, nil)
+	p := proto(t, "two", "ping")
+	p.Groups = append(p.Groups, Group{Name: "more", Classes: []Class{{"count", wasm(t, "count")}, {"spawn", wasm(t, "spawn")}}})
+	bad := proto(t, "bad", "ping")
+	bad.Groups[0].Classes = append(bad.Groups[0].Classes, Class{"junk", []byte("junk")})
+	errc := make(chan error)
+	const many = 8
+	for i := range many {
+		go func() {
+			q := p
+			if i%2 == 1 {
+				q = bad
+			}
+			errc <- x[0].ee.Register(q)
+		}()
+	}
+	failed := 0
+	for range many {
+		if err := <-errc; err != nil {
+			failed++
+			if k := errs.KindOf(err); k != errs.Invalid && k != errs.Dead {
+				t.Error(err)
+			}
+		}
+	}
+	s := x[0].ee.Stats()
+	if failed != many/2 || len(s.Protocols) != 1 || len(s.Protocols[0].Classes) != 3 || s.Protocols[0].State != "active" {
+		t.Errorf("%d failed, protocols %+v", failed, s.Protocols)
+	}
+	held := x[0].ee.Domain().Account().Use(resctl.Memory)
+	if err := x[0].ee.Register(p); err != nil {
+		t.Error(err)
+	}
+	if err := x[0].ee.Unregister(p.ID()); err != nil {
+		t.Error(err)
+	}
+	for _, c := range x[0].ee.Domain().Children() {
+		if c.Name() != "app-9" {
+			<-c.Done()
+		}
+	}
+	if n := x[0].ee.Domain().Account().Use(resctl.Memory); n != 0 || held == 0 {
+		t.Errorf("%d bytes while it was there, %d afterwards", held, n)
 	}
 }

@@ -2,6 +2,8 @@ package ants
 
 import (
 	"fmt"
+	"slices"
+	"sync/atomic"
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
@@ -9,11 +11,10 @@ import (
 	"github.com/janos-os/janos/resctl"
 )
 
-// prepareFor passes codes through the gate for f, whose account pays, and calls then on the worker with the
-// result, unless it is stepped beside the worker, for that may take milliseconds. When f's domain ends meanwhile, its end
-// waits, then is called with an error, and nothing stays loaded.
+// prepareFor passes codes through the gate for f, whose account pays, and calls then on the worker with the result. That may take
+// milliseconds, so unless the node is stepped it is done beside the worker. When f's domain ends meanwhile, its end
+// waits for the class at hand, then is called with an error, and nothing stays loaded.
 func (e *EE) prepareFor(f *flow, codes [][]byte, then func(ps []prepared, err error)) {
-	account := f.domain.Account()
 	guarded := func(ps []prepared, err error) {
 		if err == nil && (f.state == flowEnded || f.domain.State() != nodeos.Active) {
 			release(ps)
@@ -22,32 +23,60 @@ func (e *EE) prepareFor(f *flow, codes [][]byte, then func(ps []prepared, err er
 		then(ps, err)
 	}
 	if e.node.Stepped() {
-		guarded(e.prepare(codes, account, f.gone))
+		guarded(e.prepare(codes, f.domain.Account(), f.gone))
 		return
 	}
-	busy := make(chan struct{})
-	f.busy = busy
-	go func() {
-		ps, err := e.prepareBeside(codes, account, f.gone)
-		// The post comes before the close: what the domain's end does after it has waited is posted later.
+	j := &job{done: make(chan struct{}), then: guarded}
+	j.run = func() {
+		ps, err := e.prepareBeside(codes, f.domain.Account(), f.gone)
+		// The post comes first: what the domain's end does after it has waited is posted later.
 		e.home.Post(func() {
-			if f.busy == busy {
-				f.busy = nil
-			}
+			f.jobs = slices.DeleteFunc(f.jobs, func(k *job) bool { return k == j })
 			guarded(ps, err)
 		})
-		close(busy)
-	}()
+		close(j.done)
+	}
+	select {
+	case e.jobs <- j:
+		f.jobs = append(f.jobs, j)
+	default:
+		guarded(nil, errs.New(errs.Limit, "ants: too many protocols are being loaded on node %s", e.spec.Addr))
+	}
 }
 
-// prepareBeside is prepare beside the worker: one at a time, so that a flood of code leaves the other processors
-// alone, and at the account's cost.
-func (e *EE) prepareBeside(codes [][]byte, account *resctl.Account, stop <-chan struct{}) ([]prepared, error) {
-	select {
-	case e.gate <- struct{}{}:
-		defer func() { <-e.gate }()
-	case <-stop: // prepare sees it as well
+// job is code to be prepared beside the worker.
+type job struct {
+	taken atomic.Bool // begun, or given up
+	run   func()
+	done  chan struct{} // closed after it has run
+	then  func(ps []prepared, err error)
+}
+
+// prepareLoop is the EE's goroutine beside the worker. It prepares one protocol at a time, so that a flood of code
+// leaves the other processors alone.
+func prepareLoop(jobs <-chan *job) {
+	for j := range jobs {
+		if j.taken.CompareAndSwap(false, true) {
+			j.run()
+		}
 	}
+}
+
+// stopJobs gives up what has not begun and waits for the rest, which ends with the class at hand. f has left the tables.
+func (f *flow) stopJobs() {
+	jobs := f.jobs
+	f.jobs = nil
+	for _, j := range jobs {
+		if j.taken.CompareAndSwap(false, true) {
+			j.then(nil, errs.New(errs.Dead, "ants: the domain of protocol %s ended before its code was loaded", f.name))
+		} else {
+			<-j.done
+		}
+	}
+}
+
+// prepareBeside is prepare at the account's full cost.
+func (e *EE) prepareBeside(codes [][]byte, account *resctl.Account, stop <-chan struct{}) ([]prepared, error) {
 	start, paid := e.node.Clock().Now(), account.Use(resctl.CPU)
 	ps, err := e.prepare(codes, account, stop)
 	// The engine charges what it compiles. The rest is the gate's work.
@@ -103,6 +132,7 @@ func (e *EE) register(p *Protocol, done chan<- error) (*flow, error) {
 		for i := range p.Groups {
 			f.groupIDs = append(f.groupIDs, p.Groups[i].ID())
 		}
+		e.protocols[id] = f // who registers or loads it meanwhile joins in
 	}
 	f.pinned = true
 	f.name = p.Name
@@ -140,15 +170,19 @@ func (e *EE) register(p *Protocol, done chan<- error) (*flow, error) {
 					err = errs.New(errs.Invalid, "the manifest of class %s says its name is %s: use one name", c.Name, name)
 				}
 			}
-			dir := e.directoryOf(f, g)
-			if err == nil {
-				err = f.install(dir, g.ID(), mine)
-			}
-			if err == nil {
-				ps = ps[len(g.Classes):]
-				left -= int64(len(dir))
-				for _, c := range g.Classes {
-					left -= int64(len(c.Code))
+			switch {
+			case err != nil:
+			case f.hasGroup(g.ID()): // it came another way meanwhile
+				release(mine)
+				ps = ps[len(mine):]
+			default:
+				dir := e.directoryOf(f, g)
+				if err = f.install(dir, g.ID(), mine); err == nil {
+					ps = ps[len(mine):]
+					left -= int64(len(dir))
+					for _, c := range g.Classes {
+						left -= int64(len(c.Code))
+					}
 				}
 			}
 		}
