@@ -165,11 +165,12 @@ type Session struct {
 
 // Attack is what hostile capsules did.
 type Attack struct {
-	Kinds []Hostile   `json:"kinds"`
-	Pings Quantiles   `json:"pings"`     // meanwhile
-	Ratio float64     `json:"p99_ratio"` // to the quiet p99
-	Kills []NodeKills `json:"kills"`
-	Left  []string    `json:"left"` // accounts of hostile domains that are not at zero
+	Kinds   []Hostile     `json:"kinds"`
+	Pings   Quantiles     `json:"pings"`     // meanwhile
+	Ratio   float64       `json:"p99_ratio"` // to the quiet p99
+	Kills   []NodeKills   `json:"kills"`
+	Refused []NodeRefused `json:"refused"`
+	Left    []string      `json:"left"` // accounts of hostile domains that are not at zero
 }
 
 // Hostile is one kind of attack.
@@ -184,7 +185,12 @@ type NodeKills struct {
 	Protocol string `json:"protocol"`
 	Reason   string `json:"reason"`
 	Count    int    `json:"count"`
-	Refused  int    `json:"refused"` // of the protocol's later capsules, without running them
+}
+
+// NodeRefused are capsules that a node refused without running them, because it had ended their protocol for its faults.
+type NodeRefused struct {
+	Node  string `json:"node"`
+	Count int    `json:"count"`
 }
 
 // Check is a comparison of two independent counts.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/control"
+	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/lab"
 	"github.com/janos-os/janos/lab/traffic"
@@ -395,50 +396,45 @@ func (d *demo) startSession(ctx context.Context) (client, server *process, err e
 	return client, server, err
 }
 
-// attack sends hostile capsules from one host through the routers that others use.
+// attack sends hostile capsules from two hosts into routers that the pings of others use.
 func (d *demo) attack(ctx context.Context) error {
-	from, to := d.receivers[len(d.receivers)-1], d.receivers[0]
+	to := d.receivers[0]
+	attackers := d.receivers[len(d.receivers)-2:]
+	kinds := []string{"greedy", "loop"}
 	a := &d.rep.Attack
-	kinds := []string{"loop", "greedy"}
-	d.p.phase("attack: %s sends %d looping and %d memory-greedy capsules while %s pings %s", from, hostileCount, hostileCount, d.source, to)
-	for _, k := range kinds {
-		if err := d.registerFile(ctx, from, filepath.Join(filepath.Dir(d.opt.Topology), "hostile", k+".yaml")); err != nil {
-			return err
-		}
-	}
-	kills := make(map[string]uint64)
+	d.p.phase("attack: %s send %d looping and %d memory-greedy capsules while %s pings %s", strings.Join(attackers, " and "), hostileCount, hostileCount, d.source, to)
+	before := make(map[string]control.ANTS)
 	for _, n := range d.plan.Nodes {
 		if d.alive[n.Name] {
 			s, err := d.client(n.Name).ANTS(ctx)
 			if err != nil {
 				return err
 			}
-			kills[n.Name] = s.Kills
+			before[n.Name] = s
 		}
 	}
 	type sent struct {
 		kind string
-		n    control.Sent
+		n    int
 		err  error
 	}
-	out := make(chan sent, len(kinds))
-	for _, k := range kinds {
-		go func() {
-			// Half to each end of the pings' path, so that all routers on it meet them.
-			var sum control.Sent
-			for i, dst := range []string{d.source, to} {
-				n, err := d.client(from).Send(ctx, control.SendRequest{
-					Protocol: k, Class: k, Dst: d.addrs[dst], Payload: make([]byte, 8), Count: hostileCount / 2, Interval: 3 * time.Millisecond, DstPort: uint16(6000 + i),
-				})
-				sum.Sent += n.Sent
-				sum.Refused += n.Refused
-				if err != nil {
-					out <- sent{k, sum, err}
-					return
-				}
+	out := make(chan sent, len(kinds)*len(attackers))
+	for _, from := range attackers {
+		for _, k := range kinds {
+			if err := d.registerFile(ctx, from, filepath.Join(filepath.Dir(d.opt.Topology), "hostile", k+".yaml")); err != nil {
+				return err
 			}
-			out <- sent{k, sum, nil}
-		}()
+		}
+	}
+	for _, from := range attackers {
+		for _, k := range kinds {
+			go func() {
+				n, err := d.client(from).Send(ctx, control.SendRequest{
+					Protocol: k, Class: k, Dst: d.addrs[to], Payload: make([]byte, 8), Count: hostileCount / len(attackers), Interval: 6 * time.Millisecond,
+				})
+				out <- sent{k, n.Sent, err}
+			}()
+		}
 	}
 	d.p.progress("attacking")
 	r, err := d.client(d.source).Probe(ctx, d.pingTo(to, 2*pings, pingInterval))
@@ -446,40 +442,54 @@ func (d *demo) attack(ctx context.Context) error {
 		return err
 	}
 	a.Pings = quantiles(r.Sent, r.RTT)
-	for range kinds {
+	total := make(map[string]int)
+	for range cap(out) {
 		s := <-out
 		if s.err != nil {
 			return fmt.Errorf("sending %s: %w", s.kind, s.err)
 		}
-		a.Kinds = append(a.Kinds, Hostile{Name: s.kind, Sent: s.n.Sent})
+		total[s.kind] += s.n
 	}
-	slices.SortFunc(a.Kinds, func(x, y Hostile) int { return strings.Compare(x.Name, y.Name) })
+	every := true
+	for _, k := range kinds {
+		a.Kinds = append(a.Kinds, Hostile{Name: k, Sent: total[k]})
+		every = every && total[k] == hostileCount
+	}
 	if d.quiet.P99 > 0 {
 		a.Ratio = float64(a.Pings.P99) / float64(d.quiet.P99)
 	}
 	d.p.line("pings meanwhile: %s; p99 is %.2f times that of the quiet network", a.Pings, a.Ratio)
-	total := 0
+	d.settle(ctx)
+	arrived, accounted := 0, 0
 	for _, n := range d.plan.Nodes {
-		if !d.alive[n.Name] {
+		b, ok := before[n.Name]
+		if !ok {
 			continue
 		}
 		s, err := d.client(n.Name).ANTS(ctx)
 		if err != nil {
 			return err
 		}
-		if s.Kills == kills[n.Name] {
-			continue
+		refused := 0
+		for _, c := range []ants.Cause{ants.DropRefused, ants.DropEnded, ants.DropQueueFull, ants.DropWaiting, ants.DropThrottled} {
+			refused += int(s.Drops[c.String()] - b.Drops[c.String()])
 		}
 		for _, k := range d.killsOf(n.Name, &s, kinds) {
 			a.Kills = append(a.Kills, k)
-			total += k.Count
+			accounted += k.Count
 			d.p.line("%s killed %d of %s: %s", k.Node, k.Count, k.Protocol, k.Reason)
 		}
+		if refused > 0 {
+			a.Refused = append(a.Refused, NodeRefused{Node: n.Name, Count: refused})
+			accounted += refused
+			d.p.line("%s ended their domains for that, and refused %d more without running them", n.Name, refused)
+		}
 	}
-	every := len(a.Kinds) == 2 && a.Kinds[0].Sent == hostileCount && a.Kinds[1].Sent == hostileCount
-	d.check(fmt.Sprintf("%d hostile capsules of each kind were sent, and routers killed them", hostileCount), every && total > 0, fmt.Sprintf("%+v, %d kills", a.Kinds, total))
+	arrived = total["loop"] + total["greedy"]
+	d.check(fmt.Sprintf("%d hostile capsules of each kind were sent into the network", hostileCount), every, fmt.Sprintf("%+v", a.Kinds))
+	d.check(fmt.Sprintf("each of the %d was killed or refused by the first router it met", arrived), accounted == arrived, fmt.Sprintf("%d were; drops: %s", accounted, d.drops(ctx)))
 	d.check("no ping was lost during the attack", a.Pings.Lost == 0, a.Pings.String())
-	return d.accounts(ctx, from, kinds)
+	return d.accounts(ctx, attackers, kinds)
 }
 
 // killsOf counts a node's remembered kills by protocol and reason.
@@ -499,13 +509,13 @@ func (d *demo) killsOf(node string, s *control.ANTS, protocols []string) []NodeK
 	return out
 }
 
-// accounts waits until nothing of the hostile protocols is held anywhere but at the host that has them registered.
-func (d *demo) accounts(ctx context.Context, attacker string, kinds []string) error {
+// accounts waits until nothing of the hostile protocols is held anywhere but at the hosts that have them registered.
+func (d *demo) accounts(ctx context.Context, attackers, kinds []string) error {
 	deadline := time.Now().Add(10 * time.Second)
 	for {
 		d.rep.Attack.Left = nil
 		for _, n := range d.plan.Nodes {
-			if !d.alive[n.Name] || n.Name == attacker {
+			if !d.alive[n.Name] || slices.Contains(attackers, n.Name) {
 				continue
 			}
 			s, err := d.client(n.Name).ANTS(ctx)
