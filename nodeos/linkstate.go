@@ -351,7 +351,13 @@ func (s *linkState) deliver(w *Worker, c *InChan, p *packet.Packet) {
 }
 
 // send takes the frames of b to the link, at once on its own worker and through a ring from others.
+//
+// The frames are marked as being sent: until the driver frees them they are beyond the reach of their domain's end, which
+// makes them the node's instead.
 func (s *linkState) send(w *Worker, b *packet.Batch) {
+	for _, p := range b.Packets() {
+		w.cache.SetState(p, packet.Sending)
+	}
 	if w == s.worker {
 		s.link.Send(w.cache, b)
 		return

@@ -469,6 +469,42 @@ func TestTerminateTakesEverythingBack(t *testing.T) {
 	}
 }
 
+// keeper is a link that keeps what it is given to send, as a driver does until the kernel is done with it.
+type keeper struct {
+	*pipe
+	kept packet.Batch
+}
+
+func (k *keeper) Send(_ *packet.Cache, b *packet.Batch) { b.MoveTo(&k.kept) }
+
+func TestFramesBeingSentOutliveTheirDomain(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	l := r.link("eth0")
+	k := &keeper{pipe: l}
+	r.node.links["eth0"].link = k
+	d := r.domain(r.node.Root(), resctl.Spec{Name: "d"})
+	out, err := d.NewOutChan(OutChanSpec{Protocol: "eth0/ether/ip/udp", Address: "10.0.0.1:9", LinkAddr: [6]byte{2}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := r.node.Worker(0)
+	var b packet.Batch
+	b.Append(w.Cache().AllocFrom(d.Owner(), []byte("under way")))
+	out.Send(w, &b)
+	d.Terminate(nil)
+	r.settle()
+	if d.State() != Dead || d.Account().Use(resctl.Frames) != 0 || k.kept.Len() != 1 {
+		t.Fatalf("state %v, %d frames charged, %d kept", d.State(), d.Account().Use(resctl.Frames), k.kept.Len())
+	}
+	if p := k.kept.At(0); string(p.Data()[42:]) != "under way" || w.Cache().Owner(p) != packet.Node {
+		t.Fatal("the frame was taken from the driver")
+	}
+	w.Cache().FreeBatch(&k.kept)
+	if st := r.node.Pool().Stats(); st.ByState[packet.Free] != 1024 {
+		t.Fatalf("frames %v", st.ByState)
+	}
+}
+
 func TestTerminateFromInside(t *testing.T) {
 	r := stepped(t, resctl.Spec{})
 	d := r.domain(r.node.Root(), resctl.Spec{Name: "d"})
