@@ -70,6 +70,38 @@ func (c *Cache) Alloc(o Owner) *Packet {
 	return p
 }
 
+// AllocBatch appends up to n packets to b, each as from Alloc, and returns how many: fewer than n when b is full, the
+// pool is empty or o cannot pay for all n at once. It debits o once.
+func (c *Cache) AllocBatch(o Owner, b *Batch, n int) int {
+	if n = min(n, b.Room()); n <= 0 {
+		return 0
+	}
+	if o != Node && !c.pool.payer(o, c.worker).TakeFrames(n) {
+		got := 0 // near the limit: as many as there are
+		for got < n {
+			p := c.Alloc(o)
+			if p == nil {
+				break
+			}
+			b.Append(p)
+			got++
+		}
+		return got
+	}
+	got := 0
+	for ; got < n; got++ {
+		p := c.allocFree(o)
+		if p == nil {
+			break
+		}
+		b.Append(p)
+	}
+	if got < n && o != Node {
+		c.pool.payer(o, c.worker).ReturnFrames(n - got)
+	}
+	return got
+}
+
 // AllocFrom is Alloc with the packet's bytes set to a copy of data. It returns nil also when data is
 // larger than a frame has room for behind the headroom.
 func (c *Cache) AllocFrom(o Owner, data []byte) *Packet {
@@ -236,28 +268,48 @@ func (c *Cache) SetState(p *Packet, s State) {
 
 // Free drops p. The last view of a frame gives the frame back and refunds its owner.
 func (c *Cache) Free(p *Packet) {
+	if o := c.release(p); o != Node {
+		c.pool.payer(o, c.worker).ReturnFrames(1)
+	}
+}
+
+// release drops p and returns who is to be refunded for its frame, Node for nobody.
+func (c *Cache) release(p *Packet) Owner {
 	fid := uint32(p.fid)
 	f := &c.pool.frames[fid]
+	refund := Node
 	w := f.word.Load()
 	if w&refMask != 1 {
 		w = f.word.Add(^uint64(0)) + 1
 	}
 	if w&refMask == 1 {
 		f.set(Node, Free, 0)
-		if o := Owner(w >> ownerShift); o != Node {
-			c.pool.payer(o, c.worker).ReturnFrames(1)
-		}
+		refund = Owner(w >> ownerShift)
 		c.giveFrame(fid)
 	}
 	p.live.Store(0)
 	p.buf = nil
 	c.givePacket(p.id)
+	return refund
 }
 
-// FreeBatch drops all packets of b and leaves it empty.
+// FreeBatch drops all packets of b and leaves it empty. The owner of a run of packets is refunded once.
 func (c *Cache) FreeBatch(b *Batch) {
+	payer, frames := Node, 0
 	for _, p := range b.Packets() {
-		c.Free(p)
+		o := c.release(p)
+		if o != payer && o != Node {
+			if frames > 0 {
+				c.pool.payer(payer, c.worker).ReturnFrames(frames)
+			}
+			payer, frames = o, 0
+		}
+		if o != Node {
+			frames++
+		}
+	}
+	if frames > 0 {
+		c.pool.payer(payer, c.worker).ReturnFrames(frames)
 	}
 	b.Reset()
 }

@@ -69,6 +69,9 @@ func (e *FromChannel) Configure(a *click.Args) {
 		if err == nil {
 			_, err = demux.ParseAddress(proto.Top(), e.spec.Address)
 		}
+		if err == nil {
+			err = linkOpen(&e.Base, e.spec.Protocol)
+		}
 		if err != nil {
 			a.Errorf("%v", err)
 		}
@@ -77,9 +80,6 @@ func (e *FromChannel) Configure(a *click.Args) {
 
 // Initialize implements click.Initializer.
 func (e *FromChannel) Initialize() error {
-	if err := linkOpen(&e.Base, e.spec.Protocol); err != nil {
-		return err
-	}
 	e.spec.Worker = e.Thread().Worker().ID()
 	ch, err := e.Router().Domain().NewInChan(e.spec)
 	if err != nil {

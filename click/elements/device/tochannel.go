@@ -50,19 +50,27 @@ func (e *ToChannel) Configure(a *click.Args) {
 	e.burst = 32
 	burst := click.Key("BURST", click.IntRange(&e.burst, 1, packet.MaxBatch))
 	if e.device {
-		a.Parse(click.Must("DEVNAME", click.String(&e.spec.Protocol)), burst)
+		if a.Parse(click.Must("DEVNAME", click.String(&e.spec.Protocol)), burst) {
+			e.checkLink(a)
+		}
 		return
 	}
-	a.Parse(click.Must("PROTOCOL", click.String(&e.spec.Protocol)), click.May("ADDRESS", click.String(&e.spec.Address)), click.Key("SOURCE", click.String(&e.spec.Source)),
+	ok := a.Parse(click.Must("PROTOCOL", click.String(&e.spec.Protocol)), click.May("ADDRESS", click.String(&e.spec.Address)), click.Key("SOURCE", click.String(&e.spec.Source)),
 		click.Key("ETHER", click.Ether(&e.spec.LinkAddr)), click.Key("TTL", click.IntRange(&e.ttl, 1, 255)), click.Key("TOS", click.IntRange(&e.tos, 0, 255)), burst)
 	e.spec.TTL, e.spec.TOS = uint8(e.ttl), uint8(e.tos)
+	if ok {
+		e.checkLink(a)
+	}
+}
+
+func (e *ToChannel) checkLink(a *click.Args) {
+	if err := linkOpen(&e.Base, e.spec.Protocol); err != nil {
+		a.Errorf("%v", err)
+	}
 }
 
 // Initialize implements click.Initializer.
 func (e *ToChannel) Initialize() error {
-	if err := linkOpen(&e.Base, e.spec.Protocol); err != nil {
-		return err
-	}
 	ch, err := e.Router().Domain().NewOutChan(e.spec)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (e *InfiniteSource) Initialize() error {
 		e.timer = e.NewTimer(e.task.Schedule)
 	}
 	e.wake()
-	return nil
+	return e.check()
 }
 
 func (e *InfiniteSource) wake() {

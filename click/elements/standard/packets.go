@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -47,25 +48,38 @@ func (s *source) finish(a *click.Args) {
 // done reports whether the limit has been reached.
 func (s *source) done() bool { return s.limit >= 0 && s.count >= uint64(s.limit) }
 
-// fill appends up to n fresh packets to b and returns how many. It stops the router after the last one if
-// it was told so.
+// fill appends up to n fresh packets to b and returns how many.
 func (s *source) fill(b *packet.Batch, n int) int {
-	c, now := s.Cache(), s.Now()
-	owner := s.Owner()
 	if s.limit >= 0 {
 		n = min(n, int(uint64(s.limit)-s.count))
 	}
-	got := 0
-	for ; got < n; got++ {
-		p := c.AllocFrom(owner, s.data)
-		if p == nil {
+	had := b.Len()
+	got := s.Cache().AllocBatch(s.Owner(), b, n)
+	now := s.Now()
+	for i, p := range b.Packets()[had:] {
+		d := p.Put(len(s.data))
+		if d == nil { // DATA does not fit a frame
+			for _, q := range b.Packets()[had+i:] {
+				s.Cache().Free(q)
+			}
+			b.Truncate(had + i)
+			got = i
 			break
 		}
+		copy(d, s.data)
 		p.Anno.Time = now
-		b.Append(p)
 	}
 	s.count += uint64(got)
 	return got
+}
+
+// check refuses data that no frame of the node has room for.
+func (s *source) check() error {
+	k := s.Thread().Cache().Pool().Spec()
+	if room := k.FrameSize - k.Headroom; len(s.data) > room {
+		return errs.New(errs.TooBig, "DATA has %d bytes, frames of this node have room for %d", len(s.data), room)
+	}
+	return nil
 }
 
 // ended stops the router if this was the last packet and STOP says so.

@@ -86,7 +86,7 @@ func (e *RatedSource) Initialize() error {
 		e.timer = e.NewTimer(e.empty.Wake)
 	}
 	e.wake()
-	return nil
+	return e.check()
 }
 
 func (e *RatedSource) wake() {
@@ -177,7 +177,7 @@ func (e *TimedSource) Configure(a *click.Args) {
 // Initialize implements click.Initializer.
 func (e *TimedSource) Initialize() error {
 	e.timer = e.NewTimer(e.tick)
-	return nil
+	return e.check()
 }
 
 // Start implements click.Starter.
