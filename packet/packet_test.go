@@ -226,7 +226,6 @@ func TestWorkersExchangeFrames(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			defer close(pipe[1-w])
 			c, r := p.Cache(w), rand.New(rand.NewPCG(1, uint64(w)))
 			sent, got := 0, 0
 			for sent < 20000 {
@@ -264,14 +263,16 @@ func TestWorkersExchangeFrames(t *testing.T) {
 					c.Flush()
 				}
 			}
+			// The other may have much left to send, and needs a receiver and its frames for that.
+			c.Flush()
+			close(pipe[1-w])
+			for b := range pipe[w] {
+				c.Free(b)
+				c.Flush()
+			}
 		}()
 	}
 	wg.Wait()
-	for w := range 2 {
-		for b := range pipe[w] {
-			p.Cache(w).Free(b)
-		}
-	}
 	for w := range 2 {
 		p.Cache(w).Flush()
 	}
