@@ -6,11 +6,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/yamlfile"
+	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/resctl"
 )
 
@@ -75,7 +78,10 @@ func Parse(name string, text []byte) (*Spec, error) {
 	s.Seed, _ = get("seed").Uint64()
 	s.Control, _ = get("control").Text()
 	s.Events, _ = get("events").Text()
-	s.Graph, _ = get("graph").Text()
+	if n := get("graph"); n.Exists() {
+		s.Graph, _ = n.Text()
+		s.graphAt, s.graphBlock = textAt(string(text), n.Pos())
+	}
 	s.Limits = amounts(get("limits"))
 	for i, n := range get("links").List() {
 		place[fmt.Sprintf("links[%d]", i)] = n.Pos()
@@ -87,15 +93,17 @@ func Parse(name string, text []byte) (*Spec, error) {
 	s.ANTS.load(get("ants"))
 	s.Routing.load(get("routing"))
 	m.Close()
-	if f.Err() == nil { // later checks assume that the parts are well formed
-		s.check(func(key, format string, args ...any) {
-			pos, ok := place[key]
-			if !ok {
-				pos = errs.Pos{File: name}
-			}
+	said := make(map[errs.Pos]bool) // a value that could not be read is not also judged
+	each(f.Err(), func(a *errs.At) { said[a.Pos] = true })
+	s.check(func(key, format string, args ...any) {
+		pos, ok := place[key]
+		if !ok {
+			pos = f.Root().Pos()
+		}
+		if !said[pos] {
 			f.Errorf(pos, format, args...)
-		})
-	}
+		}
+	})
 	if err := f.Err(); err != nil {
 		return nil, err
 	}
@@ -108,6 +116,14 @@ func (s *Spec) path(p string) string {
 		return p
 	}
 	return filepath.Join(filepath.Dir(s.file), p)
+}
+
+// drivers returns the names that a link's driver may have: those of this system, and those that
+// we have elsewhere, so that a file can be checked on another machine than it is for.
+func drivers() []string {
+	names := append([]string{"mem", "packet", "udp"}, nodeos.Drivers()...)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func integer(n yamlfile.Node, max int64) int {
@@ -123,7 +139,17 @@ func link(n yamlfile.Node) Link {
 	var l Link
 	l.Name, _ = m.Need("name").Text()
 	l.Driver, _ = m.Get("driver").Text()
+	if known := drivers(); l.Driver != "" && !slices.Contains(known, l.Driver) {
+		m.Get("driver").Errorf("unknown driver %.40q (there are %s)", l.Driver, strings.Join(known, ", "))
+	}
 	l.Device, _ = m.Get("device").Text()
+	if _, err := netip.ParseAddrPort(l.Device); l.Driver == "udp" && err != nil {
+		at := m.Get("device")
+		if !at.Exists() {
+			at = m.Get("driver")
+		}
+		at.Errorf("driver udp wants a local address such as \"device: 0.0.0.0:3322\", not %.40q", l.Device)
+	}
 	l.Cost = uint32(integer(m.Get("cost"), 65535))
 	l.Ring = integer(m.Get("ring"), 1<<20)
 	for _, v := range m.Get("peers").List() {

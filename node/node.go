@@ -58,6 +58,11 @@ func Start(spec *Spec, env Env) (*Node, error) {
 	if err := spec.Check(); err != nil {
 		return nil, err
 	}
+	if spec.Graph != "" { // before anything is opened; the generated one is right
+		if err := spec.CheckGraph(); err != nil {
+			return nil, err
+		}
+	}
 	if env.Clock == nil {
 		env.Clock = clock.NewReal()
 	}
@@ -174,9 +179,9 @@ func (n *Node) startANTS() error {
 // startGraph joins links and EE by the configuration.
 func (n *Node) startGraph() error {
 	text := n.spec.GraphText()
-	spec, err := click.Parse(n.graphName(), text, click.ParseOptions{})
+	spec, err := n.spec.parseGraph()
 	if err != nil {
-		return err
+		return n.spec.place(err)
 	}
 	if len(spec.Elements) == 0 {
 		n.graphed = text
@@ -188,20 +193,10 @@ func (n *Node) startGraph() error {
 	}
 	n.graph, err = click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee}})
 	if err != nil {
-		return err
+		return n.spec.place(err)
 	}
 	n.graphed = text
 	return nil
-}
-
-func (n *Node) graphName() string {
-	if n.spec.Graph == "" {
-		return "generated graph of " + n.spec.Name
-	}
-	if n.spec.file != "" {
-		return n.spec.file + " (graph)"
-	}
-	return "graph of " + n.spec.Name
 }
 
 func (n *Node) registerProtocols() error {

@@ -30,6 +30,8 @@ func TestErrorsHavePlaces(t *testing.T) {
 		{"node: r1\n", []string{"no logical address"}},
 		{"node: a b\naddress: 0.0.0.0\nkind: bridge\nlimit: 3\n", []string{"n.yaml:2:", "n.yaml:3:", "bridge", "n.yaml:4:", "limit"}},
 		{"node: r1\naddress: 10.0.0.1\nrouting: {hello: fast, dead: 0}\n", []string{"n.yaml:3:18", "fast", "n.yaml:3:30"}},
+		{"node: r 1\naddress: 10.0.0.300\nlinks: [{name: a, driver: dpdk}, {name: a}, {name: b, driver: udp}]\n",
+			[]string{"n.yaml:1:7: ", "r 1", "n.yaml:2:10: ", "n.yaml:3:27: ", "dpdk", "packet", "n.yaml:3:34: ", "twice", "n.yaml:3:", "local address"}},
 		{"node: r1\naddress: 10.0.0.1\nlimits: {apples: 3}\n", []string{"n.yaml:3:", "apples"}},
 	} {
 		_, err := Parse("n.yaml", []byte(c.file))
@@ -41,6 +43,67 @@ func TestErrorsHavePlaces(t *testing.T) {
 			if !strings.Contains(err.Error(), w) {
 				t.Errorf("%q: error %q does not say %q", c.file, err, w)
 			}
+		}
+	}
+}
+
+// A graph with mistakes of every kind: all of them are reported, where they stand in the node file, by the check
+// and by a node that is to run.
+func TestGraphErrorsAllAtOnce(t *testing.T) {
+	const text = `node: r1
+address: 10.255.0.1
+links:
+  - name: eth0
+    driver: mem
+graph: |
+
+    src :: InfiniteSource -> Queu(5) -> Discard;
+    c :: Counter;
+    InfiniteSource -> ToDevice(eth9);
+    TimedSource -> Unqueue -> Discard;
+    Queue -> d :: Counter -> Queue;
+    ants :: ANTS(eth1) -> Discard;
+`
+	want := []string{
+		"n.yaml:8:30: unknown element class 'Queu', did you mean 'Queue'",
+		"n.yaml:9:5: 'c :: Counter'", "unused",
+		"n.yaml:10:23: ", "link eth9 is not open",
+		"n.yaml:11:5: 'TimedSource@", "push output 0 connected to 'Unqueue@", "pull input 0",
+		"n.yaml:12:14: agnostic 'd :: Counter' in mixed context",
+		"n.yaml:13:5: ", "eth1", "'ants :: ANTS' push input 0 unused",
+	}
+	s, err := Parse("n.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, started := Start(s, Env{})
+	for what, err := range map[string]error{"check": s.CheckGraph(), "start": started} {
+		if err == nil {
+			t.Errorf("%s: no error", what)
+			continue
+		}
+		for _, w := range want {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: the error does not say %q:\n%v", what, w, err)
+			}
+		}
+	}
+}
+
+func TestGraphErrorsInOtherStyles(t *testing.T) {
+	for text, want := range map[string]string{
+		"graph: 'Idle -> Nope;'\n":                            "n.yaml:1:17: unknown element class 'Nope'",
+		"graph: Idle -> Nope;\n":                              "n.yaml:1:16: unknown element class 'Nope'",
+		"graph: |2\n   Idle -> Discard;\n   Nope;\n":          "n.yaml:3:4: unknown element class 'Nope'",
+		"graph: |\n  Idle ->\n":                               "n.yaml:2:8: ",
+		"graph: 'Idle -> ANTS -> Idle;'\nants: {off: true}\n": "n.yaml:1:17: 'ANTS@2 :: ANTS': the node file switches",
+	} {
+		s, err := Parse("n.yaml", []byte(text+"node: r1\naddress: 10.255.0.1\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CheckGraph(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
 		}
 	}
 }

@@ -52,7 +52,9 @@ type Spec struct {
 	ANTS    ANTS
 	Routing Routing
 
-	file string // for errors and relative paths
+	file       string   // for errors and relative paths
+	graphAt    errs.Pos // where Graph stands in file, with Line 0 if it is not from a file
+	graphBlock bool     // as a literal block, every line indented as the first
 }
 
 // Link is an interface of the node.

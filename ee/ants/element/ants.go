@@ -55,6 +55,11 @@ func (e *ANTS) Configure(a *click.Args) {
 	if n := len(e.links); n > 0 && n != a.Inputs() {
 		a.Errorf("%d links are named, and there are %d inputs", n, a.Inputs())
 	}
+	for _, name := range e.links {
+		if _, err := e.Router().Domain().Node().Link(name); err != nil {
+			a.Errorf("%v", err)
+		}
+	}
 }
 
 // Initialize implements click.Initializer.

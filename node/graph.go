@@ -1,0 +1,122 @@
+package node
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/janos-os/janos/channels/mem"
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
+)
+
+// CheckGraph reports every error of the node's graph with its place: syntax, unknown classes and arguments, ports that
+// are not connected, push and pull that conflict, links that the node does not have. It makes the elements on a node
+// of its own that never runs, opens none of the node's links, and initializes nothing.
+func (s *Spec) CheckGraph() error {
+	g, err := s.parseGraph()
+	if err == nil {
+		err = s.checkElements(g)
+	}
+	return s.place(err)
+}
+
+func (s *Spec) parseGraph() (*click.GraphSpec, error) {
+	return click.Parse(s.graphName(), s.GraphText(), click.ParseOptions{})
+}
+
+func (s *Spec) graphName() string {
+	switch {
+	case s.Graph == "":
+		return "generated graph of " + s.Name
+	case s.file != "":
+		return s.file
+	}
+	return "graph of " + s.Name
+}
+
+func (s *Spec) checkElements(g *click.GraphSpec) (err error) {
+	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: s.Name, Clock: clock.NewVirtual(time.Unix(0, 0)), Stepped: true, Packets: packet.PoolSpec{Frames: 64}})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Close()) }()
+	net := mem.NewNet()
+	for i, l := range s.Links {
+		link, err := net.Open(n, uint16(i+1), nodeos.LinkSpec{Name: l.Name, Ring: 1})
+		if err != nil {
+			return err
+		}
+		if err := n.AddLink(link, 0); err != nil {
+			return errors.Join(err, link.Close())
+		}
+	}
+	var list errs.List
+	for _, e := range g.Elements {
+		if e.Class == "ANTS" && s.ANTS.Off {
+			list.Addf(e.Pos, "'%s :: %s': the node file switches the ANTS execution environment off; take \"off: true\" away or this element", e.Name, e.Class)
+		}
+	}
+	list.Add(click.Check(g, click.Env{Domain: n.Root()}))
+	return list.Err()
+}
+
+// place moves places in the graph's text to where that text stands in the node file.
+func (s *Spec) place(err error) error {
+	if s.graphAt.Line > 0 {
+		each(err, func(a *errs.At) {
+			if a.Pos.File != s.file || a.Pos.Line == 0 {
+				return
+			}
+			if a.Pos.Line == 1 || s.graphBlock {
+				a.Pos.Col += s.graphAt.Col - 1
+			}
+			a.Pos.Line += s.graphAt.Line - 1
+		})
+	}
+	return err
+}
+
+// each calls fn for every error with a place that is in err.
+func each(err error, fn func(*errs.At)) {
+	switch e := err.(type) {
+	case nil:
+	case *errs.At:
+		fn(e)
+	case interface{ Unwrap() []error }:
+		for _, e := range e.Unwrap() {
+			each(e, fn)
+		}
+	default:
+		each(errors.Unwrap(err), fn)
+	}
+}
+
+// textAt finds where the value that begins at pos in a YAML file has its text. Block tells that it is a
+// literal block, whose lines are all indented by as much.
+func textAt(file string, pos errs.Pos) (at errs.Pos, block bool) {
+	lines := strings.Split(file, "\n")
+	if pos.Line < 1 || pos.Line > len(lines) || pos.Col < 1 || pos.Col > len(lines[pos.Line-1]) {
+		return pos, false
+	}
+	switch lines[pos.Line-1][pos.Col-1] {
+	case '|':
+		at = errs.Pos{File: pos.File, Line: pos.Line + 1, Col: 1}
+		if i := strings.IndexAny(lines[pos.Line-1][pos.Col:], "123456789"); i == 0 || i == 1 {
+			at.Col += int(lines[pos.Line-1][pos.Col+i] - '0') // an explicit indentation
+			return at, true
+		}
+		if i := slices.IndexFunc(lines[pos.Line:], func(l string) bool { return strings.TrimSpace(l) != "" }); i >= 0 {
+			l := lines[pos.Line+i]
+			at.Col = len(l) - len(strings.TrimLeft(l, " ")) + 1
+		}
+		return at, true
+	case '"', '\'':
+		pos.Col++
+	}
+	return pos, false
+}
