@@ -27,14 +27,6 @@ func init() {
 			Example:  "... -> Strip(14) -> CheckIPHeader(BADSRC 18.26.4.255) -> ...;", See: []string{"MarkIPHeader"},
 		},
 	})
-	click.Register(click.Class{
-		Name: "MarkIPHeader", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &MarkIPHeader{} },
-		Doc: click.Doc{
-			Group: "ip", Title: "marks the IP header without checking it",
-			Text: "The network header annotation is set, and the transport header behind the length that the header claims.",
-			Args: []string{"OFFSET: Where the header begins; default 0."}, Example: "... -> MarkIPHeader(14) -> IPFilter(...) -> ...;", See: []string{"CheckIPHeader"},
-		},
-	})
 }
 
 // CheckIPHeader checks IPv4 headers.
@@ -154,25 +146,4 @@ func (e *CheckIPHeader) AddHandlers(h *click.Handlers) {
 		}
 		return b.String()
 	})
-}
-
-// MarkIPHeader marks IP headers.
-type MarkIPHeader struct {
-	click.Base
-	offset int
-}
-
-// Configure implements click.Element.
-func (e *MarkIPHeader) Configure(a *click.Args) {
-	a.Parse(click.May("OFFSET", click.IntRange(&e.offset, 0, 1<<11)))
-}
-
-// Act implements click.Actor.
-func (e *MarkIPHeader) Act(b *packet.Batch) {
-	for _, p := range b.Packets() {
-		p.SetNetwork(e.offset)
-		if d := p.Data(); len(d) > e.offset {
-			p.SetTransport(e.offset + HeaderLen(d[e.offset:]))
-		}
-	}
 }

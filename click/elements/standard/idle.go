@@ -14,10 +14,6 @@ func init() {
 			Example: "Idle -> ToDevice(eth0);", See: []string{"Discard"},
 		},
 	})
-	click.Register(click.Class{
-		Name: "Null", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Null{} },
-		Doc: click.Doc{Group: "standard", Title: "passes packets on unchanged", Example: "a -> Null -> b;"},
-	})
 }
 
 // Idle does nothing.
@@ -37,12 +33,3 @@ func (e *Idle) Pull(int, *packet.Batch, int) {}
 
 // EmptyNotifier implements click.EmptyNotifying.
 func (e *Idle) EmptyNotifier(int) *click.Notifier { return &e.never }
-
-// Null passes packets on.
-type Null struct{ click.Base }
-
-// Configure implements click.Element.
-func (e *Null) Configure(a *click.Args) { a.Parse() }
-
-// Act implements click.Actor.
-func (e *Null) Act(*packet.Batch) {}

@@ -16,27 +16,6 @@ func init() {
 			Example: "FromDevice(eth0) -> Paint(1) -> ...;", See: []string{"PaintSwitch", "CheckPaint"},
 		},
 	})
-	click.Register(click.Class{
-		Name: "PaintSwitch", Ports: "1/1-", Processing: "h", New: func() click.Element { return &PaintSwitch{} },
-		Doc: click.Doc{
-			Group: "standard", Title: "sends packets to the output that their paint names",
-			Text: "Packets of a colour without an output are dropped.", Example: "... -> p :: PaintSwitch; p[0] -> ...; p[1] -> ...;", See: []string{"Paint"},
-		},
-	})
-	for name, tee := range map[string]bool{"CheckPaint": false, "PaintTee": true} {
-		title := "sends packets of one colour to output 1"
-		text := "Output 1 may be left away; the packets are then dropped. All others go to output 0."
-		if tee {
-			title, text = "sends a copy of packets of one colour to output 1", "All packets go to output 0."
-		}
-		click.Register(click.Class{
-			Name: name, Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &CheckPaint{tee: tee} },
-			Doc: click.Doc{
-				Group: "standard", Title: title, Text: text, Args: []string{"COLOR: 0 to 255."}, Handlers: []string{"color (rw): The COLOR argument."},
-				Example: "... -> c :: " + name + "(1) -> ...; c[1] -> ICMPError(10.0.0.1, redirect, host) -> ...;", See: []string{"Paint"},
-			},
-		})
-	}
 }
 
 // Paint sets the paint annotation.
@@ -59,58 +38,5 @@ func (e *Paint) Act(b *packet.Batch) {
 
 // AddHandlers implements click.HandlerAdder.
 func (e *Paint) AddHandlers(h *click.Handlers) {
-	h.Value("color", func() string { return strconv.Itoa(e.color) }, click.IntRange(&e.color, 0, 255))
-}
-
-// PaintSwitch sends packets by their paint.
-type PaintSwitch struct{ click.Base }
-
-// Configure implements click.Element.
-func (e *PaintSwitch) Configure(a *click.Args) { a.Parse() }
-
-// Push implements click.Pusher.
-func (e *PaintSwitch) Push(_ int, b *packet.Batch) {
-	var ports [packet.MaxBatch]uint16
-	for i, p := range b.Packets() {
-		ports[i] = uint16(p.Anno.Paint)
-	}
-	e.Split(b, &ports)
-}
-
-// CheckPaint diverts packets of one colour; as PaintTee it copies them.
-type CheckPaint struct {
-	click.Base
-	tee   bool
-	color int
-}
-
-// Configure implements click.Element.
-func (e *CheckPaint) Configure(a *click.Args) {
-	a.Parse(click.Must("COLOR", click.IntRange(&e.color, 0, 255)))
-}
-
-// Act implements click.Actor.
-func (e *CheckPaint) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
-		if int(p.Anno.Paint) == e.color {
-			if !e.tee {
-				e.ForwardOne(1, p)
-				continue
-			}
-			if q := e.Cache().Clone(p); q != nil {
-				e.ForwardOne(1, q)
-			}
-		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
-}
-
-// AddHandlers implements click.HandlerAdder.
-func (e *CheckPaint) AddHandlers(h *click.Handlers) {
 	h.Value("color", func() string { return strconv.Itoa(e.color) }, click.IntRange(&e.color, 0, 255))
 }

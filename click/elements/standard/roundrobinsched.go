@@ -13,13 +13,6 @@ func init() {
 			Text: "An input that has nothing is skipped.", Example: "q1, q2 => r :: RoundRobinSched -> ToDevice(eth0);", See: []string{"PrioSched"},
 		},
 	})
-	click.Register(click.Class{
-		Name: "PrioSched", Ports: "1-/1", Processing: "l", New: func() click.Element { return &PrioSched{} },
-		Doc: click.Doc{
-			Group: "standard", Title: "pulls from the first input that has packets",
-			Example: "urgent, normal => PrioSched -> ToDevice(eth0);", See: []string{"RoundRobinSched"},
-		},
-	})
 }
 
 // RoundRobinSched pulls from its inputs in turn.
@@ -59,30 +52,6 @@ func (e *RoundRobinSched) Pull(_ int, b *packet.Batch, n int) {
 			idle = 0
 		} else {
 			idle++
-		}
-	}
-}
-
-// PrioSched pulls from the first input that has packets.
-type PrioSched struct {
-	click.Base
-	signals []*click.Signal
-}
-
-// Configure implements click.Element.
-func (e *PrioSched) Configure(a *click.Args) { a.Parse() }
-
-// Initialize implements click.Initializer.
-func (e *PrioSched) Initialize() error {
-	e.signals = signals(&e.Base)
-	return nil
-}
-
-// Pull implements click.Puller.
-func (e *PrioSched) Pull(_ int, b *packet.Batch, n int) {
-	for i := 0; i < e.Inputs() && n > 0; i++ {
-		if e.signals[i].Active() {
-			n -= e.In(i).Pull(b, n)
 		}
 	}
 }

@@ -1,0 +1,66 @@
+package ethernet
+
+import (
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/packet"
+)
+
+func init() {
+	click.Register(click.Class{
+		Name: "HostEtherFilter", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &HostEtherFilter{} },
+		Doc: click.Doc{
+			Group: "ethernet", Title: "keeps packets that are for this host",
+			Text:     "Packets to the address, to broadcast and to multicast addresses pass, and their kind annotation is set. Others, and those that came from the address itself with DROP_OWN, go to output 1 or are dropped.",
+			Args:     []string{"ETHER: The host's address.", "DROP_OWN: Whether to refuse packets from the address; default false.", "DROP_OTHER: Whether to refuse packets to others; default true."},
+			Handlers: []string{"drops (r): Packets refused that had nowhere to go."}, Example: "FromDevice(eth0) -> HostEtherFilter(2:0:0:0:0:1) -> ...;",
+		},
+	})
+}
+
+// HostEtherFilter keeps packets for the host.
+type HostEtherFilter struct {
+	click.Base
+	addr           [6]byte
+	dropOwn, other bool
+}
+
+// Configure implements click.Element.
+func (e *HostEtherFilter) Configure(a *click.Args) {
+	e.other = true
+	a.Parse(click.Must("ETHER", click.Ether(&e.addr)), click.May("DROP_OWN", click.Bool(&e.dropOwn)), click.May("DROP_OTHER", click.Bool(&e.other)))
+}
+
+// Act implements click.Actor.
+func (e *HostEtherFilter) Act(b *packet.Batch) {
+	keep := 0
+	for i, p := range b.Packets() {
+		if !e.pass(p) {
+			e.ForwardOne(1, p)
+			continue
+		}
+		if i != keep {
+			b.Set(keep, p)
+		}
+		keep++
+	}
+	b.Truncate(keep)
+}
+
+func (e *HostEtherFilter) pass(p *packet.Packet) bool {
+	d := p.Data()
+	if len(d) < 14 || e.dropOwn && [6]byte(d[6:12]) == e.addr {
+		return false
+	}
+	switch dst := [6]byte(d[:6]); {
+	case dst == e.addr:
+		p.Anno.Kind = packet.ToHost
+	case dst == [6]byte{255, 255, 255, 255, 255, 255}:
+		p.Anno.Kind = packet.ToBroadcast
+	case dst[0]&1 != 0:
+		p.Anno.Kind = packet.ToMulticast
+	default:
+		p.Anno.Kind = packet.ToOther
+		return !e.other
+	}
+	return true
+}
