@@ -11,10 +11,12 @@ import (
 	"github.com/janos-os/janos/errs"
 )
 
-// SendRequest asks a node to inject capsules of a protocol that is registered on it.
+// SendRequest asks a node to inject capsules of a protocol that is registered on it. A name stands for what was registered here under it; code
+// that came from the network may call itself anything.
 type SendRequest struct {
 	Protocol string        `json:"protocol"` // name
 	Class    string        `json:"class"`
+	Method   ants.MethodID `json:"method,omitzero"` // names the class instead of the two before
 	Dst      ants.NodeAddr `json:"dst"`
 	SrcPort  uint16        `json:"src_port,omitempty"`
 	DstPort  uint16        `json:"dst_port,omitempty"`

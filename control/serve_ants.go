@@ -81,19 +81,35 @@ func capsule(ee *ants.EE, q *SendRequest) (ants.Capsule, error) {
 		return c, errs.New(errs.Invalid, "a sequence number at %d does not lie within the payload of %d bytes", q.SeqAt-1, len(q.Payload))
 	}
 	q.Count = max(q.Count, 1)
-	for _, p := range ee.Stats().Protocols {
-		if p.Name != q.Protocol {
-			continue
-		}
-		for _, cl := range p.Classes {
-			if cl.Name == q.Class {
-				c.Method = cl.Method
-				return c, nil
-			}
-		}
-		return c, errs.New(errs.NotFound, "protocol %s has no class %q here", q.Protocol, q.Class)
+	if c.Method = q.Method; c.Method != (ants.MethodID{}) {
+		return c, nil
 	}
-	return c, errs.New(errs.NotFound, "protocol %q is not on this node; register it first", q.Protocol)
+	var err error
+	c.Method, err = method(ee.Stats().Protocols, q.Protocol, q.Class)
+	return c, err
+}
+
+// method finds a class by name among the protocols that were registered on the node, not loaded.
+func method(all []ants.ProtocolStats, protocol, class string) (id ants.MethodID, err error) {
+	var found *ants.ProtocolStats
+	for i := range all {
+		switch p := &all[i]; {
+		case p.Name != protocol || !p.Pinned:
+		case found != nil:
+			return id, errs.New(errs.Invalid, "several protocols are registered as %s on this node, for example an older version; name the file of the one you mean", protocol)
+		default:
+			found = p
+		}
+	}
+	if found == nil {
+		return id, errs.New(errs.NotFound, "no protocol %q is registered on this node; name the file of its description", protocol)
+	}
+	for _, cl := range found.Classes {
+		if cl.Name == class {
+			return cl.Method, nil
+		}
+	}
+	return id, errs.New(errs.NotFound, "protocol %s has no class %q here", protocol, class)
 }
 
 func (s *Server) send(r *http.Request) (any, error) {

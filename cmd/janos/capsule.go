@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -21,7 +22,7 @@ import (
 // capsuleCommand is what internal/capsulecmd offers, and what needs a running node.
 func capsuleCommand() *cobra.Command {
 	c := capsulecmd.New()
-	c.AddCommand(capsuleSendCommand())
+	c.AddCommand(capsuleSendCommand(), capsuleReceiveCommand())
 	return c
 }
 
@@ -36,12 +37,15 @@ func capsuleSendCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "send PROTOCOL", Short: "Inject capsules at a running node, and see what comes back", Args: cobra.ExactArgs(1),
 		Long: `Injects capsules of a protocol at a running node, say a host of a laboratory network. PROTOCOL is the description of a bundle
-(protocol.yaml), which is registered at the node first, or the name of one that the node knows.
+(protocol.yaml) or the directory it is in, which is registered at the node first, or the name of one that is registered there. A
+bundle that was changed and built again is another protocol of the same name; the node keeps both, and the file says which.
 
 With --probe the capsules carry a number at --seq, and those that are delivered at this node again are timed.
-With --wait, what they deliver to --port of this node is printed.`,
-		Example: `  janos capsule send examples/capsules/ping/protocol.yaml --to 10.255.0.4 --size 64 --probe --count 10
-  janos capsule send examples/capsules/trace/protocol.yaml --to 10.255.0.4 --size 4 --port 5001 --wait 1s`,
+With --wait, what they deliver to --port of this node is printed; "janos capsule receive" prints it at another node.
+
+"sent" counts what this node took. What became of it: janos show ants and janos show kills, here and at the next nodes.`,
+		Example: `  janos capsule send examples/capsules/ping --to 10.255.0.4 --size 64 --probe --count 10
+  janos capsule send examples/capsules/trace --to 10.255.0.4 --size 4 --port 5001 --wait 1s`,
 	}
 	var size int
 	f := c.Flags()
@@ -66,6 +70,7 @@ With --wait, what they deliver to --port of this node is printed.`,
 			return err
 		}
 		client, ctx, out := control.Dial(path), cmd.Context(), cmd.OutOrStdout()
+		var methods map[string]ants.MethodID // of the bundle that args[0] is
 		r := control.SendRequest{Protocol: args[0], Class: class, Count: count, Interval: interval, TTL: ttl, Credit: credit, SrcPort: uint16(port), DstPort: uint16(port)}
 		if port < 0 || port > 65535 {
 			return errs.New(errs.Invalid, "--port %d: want 0 to 65535", port)
@@ -79,15 +84,15 @@ With --wait, what they deliver to --port of this node is printed.`,
 		if r.Payload, err = bytesOf(payload, text, size); err != nil {
 			return err
 		}
-		if fi, err := os.Stat(args[0]); err == nil && !fi.IsDir() {
-			if file, err = filepath.Abs(args[0]); err != nil {
-				return err
-			}
+		if file, err = bundleFile(args[0]); err != nil {
+			return err
+		}
+		if file != "" {
 			reg, err := client.Register(ctx, file)
 			if err != nil {
 				return err
 			}
-			r.Protocol = reg.Name
+			r.Protocol, methods = reg.Name, reg.Methods
 			if class == "" && len(reg.Methods) == 1 {
 				for name := range reg.Methods {
 					r.Class = name
@@ -96,6 +101,11 @@ With --wait, what they deliver to --port of this node is printed.`,
 		}
 		if r.Class == "" {
 			return errs.New(errs.Invalid, "--class: say which capsule class of %s", r.Protocol)
+		}
+		if file != "" {
+			if r.Method = methods[r.Class]; r.Method == (ants.MethodID{}) {
+				return errs.New(errs.NotFound, "--class: protocol %s has no class %q", r.Protocol, r.Class)
+			}
 		}
 		if probe {
 			r.SeqAt = seqAt + 1
@@ -128,6 +138,80 @@ With --wait, what they deliver to --port of this node is printed.`,
 			return send()
 		}
 		return client.ReceiveFor(ctx, uint16(port), wait, send, func(d control.Delivery) error { return printDelivery(out, &d, asJSON) })
+	}
+	return c
+}
+
+// bundleFile returns the absolute path of the description that arg names, a file or a directory with a protocol.yaml. It is empty if
+// arg can only be the name of a protocol.
+func bundleFile(arg string) (string, error) {
+	fi, err := os.Stat(arg)
+	if err == nil && fi.IsDir() {
+		arg = filepath.Join(arg, "protocol.yaml")
+		_, err = os.Stat(arg)
+	}
+	if err == nil {
+		return filepath.Abs(arg)
+	}
+	if filepath.Ext(arg) == ".yaml" {
+		return "", errs.New(errs.NotFound, "protocol: %w", err)
+	}
+	return "", nil
+}
+
+func capsuleReceiveCommand() *cobra.Command {
+	var (
+		socket      string
+		port, count int
+		wait        time.Duration
+		asJSON      bool
+	)
+	c := &cobra.Command{
+		Use: "receive", Short: "Print what capsules deliver at a running node", Args: cobra.NoArgs,
+		Long: `Opens an application port at a running node and prints what capsules deliver to it. Nodes drop capsules for ports that nobody has
+opened (show ants counts them as no_app). It ends after --count deliveries; with --wait it fails if there are fewer by then.`,
+		Example: `  janos capsule receive --port 5001
+  janos lab exec bob janos capsule receive --port 5001 --count 1 --wait 10s`,
+	}
+	f := c.Flags()
+	f.StringVar(&socket, "control", "", "control socket of the node (default $JANOS_CONTROL)")
+	f.IntVar(&port, "port", 0, "application port")
+	f.IntVar(&count, "count", 0, "end after so many (default: go on until interrupted)")
+	f.DurationVar(&wait, "wait", 0, "end after so long (default: never)")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		path, err := socketOf(socket)
+		if err != nil {
+			return err
+		}
+		switch {
+		case port < 1 || port > 65535:
+			return errs.New(errs.Invalid, "--port %d: want 1 to 65535", port)
+		case count < 0 || wait < 0:
+			return errs.New(errs.Invalid, "--count and --wait cannot be negative")
+		}
+		ctx, stop := context.WithCancel(cmd.Context())
+		defer stop()
+		if wait > 0 {
+			ctx, stop = context.WithTimeout(ctx, wait)
+			defer stop()
+		}
+		got := 0
+		err = control.Dial(path).Receive(ctx, uint16(port), func(d control.Delivery) error {
+			if got++; got == count {
+				defer stop()
+			} else if count > 0 && got > count {
+				return nil // it was on its way already
+			}
+			return printDelivery(cmd.OutOrStdout(), &d, asJSON)
+		})
+		if err == nil && got < count && cmd.Context().Err() == nil {
+			if wait == 0 {
+				return errs.New(errs.Dead, "the node ended, %d of %d capsules were delivered to port %d before", got, count, port)
+			}
+			return errs.New(errs.Timeout, "%d of %d capsules were delivered to port %d in %s", got, count, port, wait)
+		}
+		return err
 	}
 	return c
 }

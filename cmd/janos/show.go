@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/janos-os/janos/control"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
 )
 
@@ -60,11 +61,15 @@ JANOS_CONTROL. With --json the answer is printed as the node gave it.`,
 	})
 	add("routes", "Neighbours, and routes to nodes and prefixes", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
 		r, err := c.Routes(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		s, err := c.Status(ctx) // for the node's time
 		return r, func(w io.Writer) {
 			fmt.Fprintf(w, "node %s, table %d\n", r.Node, r.Version)
-			fmt.Fprintln(w, "neighbour\tlink\taddress\tused\tlast hello")
+			fmt.Fprintln(w, "neighbour\tlink\taddress\tused\tlast hello ago")
 			for _, n := range r.Neighbours {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%v\t%.3fs\n", n.Node, n.LinkName, n.IP, n.Adjacent, n.LastHello.Seconds())
+				fmt.Fprintf(w, "%s\t%s\t%s\t%v\t%.3fs\n", n.Node, n.LinkName, n.IP, n.Adjacent, max(0, s.Now.Sub(n.LastHello)).Seconds())
 			}
 			fmt.Fprintln(w, "\nroute to\tcost\tvia\tlink")
 			for _, n := range r.Nodes {
@@ -83,16 +88,19 @@ JANOS_CONTROL. With --json the answer is printed as the node gave it.`,
 		a, err := c.ANTS(ctx)
 		return a, func(w io.Writer) { printANTS(w, &a) }, err
 	})
-	add("kills", "Which capsules were killed, where and why", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+	kills := add("kills", "Which capsules were killed, where and why", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
 		a, err := c.ANTS(ctx)
 		return a.LastKills, func(w io.Writer) {
 			fmt.Fprintf(w, "%d kills on node %s; the last %d:\n", a.Kills, a.Node, len(a.LastKills))
-			fmt.Fprintln(w, "time\tprotocol\tclass\treason\tfuel\tfunction\toffset\tfrom")
+			fmt.Fprintln(w, "time\tdomain\tclass\treason\tfuel\tfunction\tbyte\tfrom")
 			for _, k := range a.LastKills {
-				fmt.Fprintf(w, "%.3fs\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", k.Time.Seconds(), k.Protocol, k.Class, k.Reason, k.Fuel, k.Func, k.Offset, k.Src)
+				fmt.Fprintf(w, "%.3fs\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", k.Time.Seconds(), last(k.Domain), k.Class, k.Reason, k.Fuel, place("%d", k.Func), place("0x%x", k.Offset), k.Src)
 			}
 		}, err
 	})
+	kills.Long = `Prints the last evaluations that ended in a fault: when (of the node's clock), in which domain (show accounts has its account, unless it
+was ended for its faults), why, the fuel used until then, the place in the module, and the node that sent the capsule. "janos capsule run" evaluates
+the same module and names the same place.`
 	add("graph", "The configuration of the element graph that runs", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, out io.Writer) (any, func(io.Writer), error) {
 		g, err := c.Graph(ctx)
 		return g, func(w io.Writer) { io.WriteString(out, g) }, err
@@ -106,14 +114,51 @@ JANOS_CONTROL. With --json the answer is printed as the node gave it.`,
 	})
 	handler.Example = "  janos show handler list\n  janos show handler ants.counts"
 	var follow bool
+	var kind string
+	var count int
 	events := add("events", "What happens on the node, as JSON lines", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, out io.Writer) (any, func(io.Writer), error) {
+		if count < 0 {
+			return nil, nil, errs.New(errs.Invalid, "--count %d: want 0 or more", count)
+		}
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		printed := 0
 		return nil, nil, c.Events(ctx, 0, follow, func(line []byte) error {
+			if kind != "" {
+				var e struct{ Kind string }
+				if err := json.Unmarshal(line, &e); err != nil {
+					return errs.New(errs.Corrupt, "event: %w", err)
+				}
+				if e.Kind != kind {
+					return nil
+				}
+			}
+			if printed++; count > 0 && printed >= count {
+				defer stop()
+				if printed > count {
+					return nil
+				}
+			}
 			_, err := fmt.Fprintf(out, "%s\n", line)
 			return err
 		})
 	})
 	events.Flags().BoolVarP(&follow, "follow", "f", false, "go on until interrupted")
+	events.Flags().StringVar(&kind, "kind", "", "only events of this kind, such as capsule-killed")
+	events.Flags().IntVar(&count, "count", 0, "end after so many; with --follow: wait for so many (default: all)")
+	events.Example = "  janos show events\n  janos show events --follow --kind load-completed --count 1"
 	return root
+}
+
+// last returns the last part of a domain's path, under which show accounts lists it.
+func last(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// place writes a place in a module, which is negative where it is not known.
+func place(format string, n int) string {
+	if n < 0 {
+		return "-"
+	}
+	return fmt.Sprintf(format, n)
 }
 
 func printStatus(w io.Writer, s *control.Status) {
@@ -151,7 +196,7 @@ func printStatus(w io.Writer, s *control.Status) {
 func printAccounts(w io.Writer, as []control.Account) {
 	fmt.Fprintln(w, "account\tshare\tcpu\tfuel\tmemory\tframes\tloads\trefused")
 	for _, a := range as {
-		name := strings.Repeat("  ", strings.Count(a.Path, "/")) + a.Path[strings.LastIndexByte(a.Path, '/')+1:]
+		name := strings.Repeat("  ", strings.Count(a.Path, "/")) + last(a.Path)
 		of := func(r resctl.Resource) string {
 			u := a.Usage[r.String()]
 			text := fmt.Sprint(u.Use)
@@ -178,15 +223,15 @@ func printANTS(w io.Writer, a *control.ANTS) {
 	c := a.Counts
 	fmt.Fprintf(w, "node %s: received %d, injected %d, evaluated %d, forwarded %d, delivered %d, killed %d\n", a.Node, c.Received, c.Injected, c.Evaluated, c.Forwarded, c.Delivered, a.Kills)
 	fmt.Fprintf(w, "loads: begun %d, done %d, failed %d; served %d chunks in %d answers\n\n", c.Loads, c.LoadsDone, c.LoadsFailed, c.ChunksOut, c.Served)
-	fmt.Fprintln(w, "protocol\tclass\tstate\tevaluated\tforwarded\tdelivered\tfaults\tfuel\tengine")
+	fmt.Fprintln(w, "protocol\tclass\tdomain\tstate\tevaluated\tforwarded\tdelivered\tfaults\tfuel\tengine")
 	for _, p := range a.Protocols {
-		fmt.Fprintf(w, "%s\t\t%s\t%d\t%d\t%d\t%d\t%d\t\n", p.Name, p.State, p.Counts.Evaluated, p.Counts.Forwarded, p.Counts.Delivered, p.Counts.Faults, p.Counts.Fuel)
+		fmt.Fprintf(w, "%s\t\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t\n", p.Name, last(p.Domain), p.State, p.Counts.Evaluated, p.Counts.Forwarded, p.Counts.Delivered, p.Counts.Faults, p.Counts.Fuel)
 		for _, cl := range p.Classes {
 			engine := "interpreted"
 			if cl.Compiled {
 				engine = "compiled"
 			}
-			fmt.Fprintf(w, "\t%s\t\t%d\t%d\t%d\t%d\t%d\t%s\n", cl.Name, cl.Counts.Evaluated, cl.Counts.Forwarded, cl.Counts.Delivered, cl.Counts.Faults, cl.Counts.Fuel, engine)
+			fmt.Fprintf(w, "\t%s\t\t\t%d\t%d\t%d\t%d\t%d\t%s\n", cl.Name, cl.Counts.Evaluated, cl.Counts.Forwarded, cl.Counts.Delivered, cl.Counts.Faults, cl.Counts.Fuel, engine)
 		}
 	}
 	if len(a.Drops) > 0 {
