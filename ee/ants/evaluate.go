@@ -137,7 +137,7 @@ func (f *flow) failed(w *nodeos.Worker, p *packet.Packet, cl *class, err error) 
 	e.drop(w, p, DropFault)
 	now := w.Now()
 	l := &e.spec.Limits
-	if now.Sub(f.strikesAt) > l.StrikeWindow {
+	if f.strikes == 0 || now.Sub(f.strikesAt) > l.StrikeWindow {
 		f.strikes, f.strikesAt = 0, now
 	}
 	if f.strikes++; f.strikes >= l.Strikes {
