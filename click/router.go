@@ -44,7 +44,8 @@ type Router struct {
 	stopped atomic.Bool
 	once    sync.Once
 	done    chan struct{} // closed by Stop
-	cleaned bool          // the worker's
+	life    sync.Mutex    // control calls against the end; never on the packet path
+	cleaned bool
 }
 
 // New makes a router of spec and starts it. The spec may be used again. The error has all mistakes of the
@@ -93,7 +94,11 @@ func New(spec *GraphSpec, env Env) (*Router, error) {
 	if !w.Call(func() { r.startHere() }) {
 		return nil, errs.New(errs.Dead, "click: the node has closed")
 	}
-	if !env.Domain.OnDestroy(r.cleanup) {
+	if !env.Domain.OnDestroy(func() {
+		// On the home worker, when no worker runs anything of the domain any more.
+		r.thread.cache = env.Domain.Home().Cache()
+		r.cleanup()
+	}) {
 		r.Close()
 		return nil, errs.New(errs.Dead, "domain %s is %s", env.Domain.Path(), env.Domain.State())
 	}
@@ -137,7 +142,11 @@ func (r *Router) make() error {
 	}
 	for _, p := range spec.Requires {
 		if p != "compact_config" && p != "janos" {
-			list.Addf(errs.Pos{}, "required package '%s' is not available", p)
+			pos := errs.Pos{File: "config"}
+			if len(spec.Elements) > 0 {
+				pos.File = spec.Elements[0].Pos.File
+			}
+			list.Addf(pos, "required package '%s' is not available", p)
 		}
 	}
 	for _, e := range spec.Edges {
@@ -286,6 +295,8 @@ func (r *Router) HandlersOf(element string) *Handlers {
 func (r *Router) Do(fn func()) error {
 	ok := false
 	if !r.thread.worker.Call(func() {
+		r.life.Lock()
+		defer r.life.Unlock()
 		if ok = !r.cleaned; ok {
 			r.thread.now = r.domain.Node().Clock().Now() // the worker's own time may be that of its last run
 			fn()
@@ -335,8 +346,10 @@ func (r *Router) Close() {
 	})
 }
 
-// cleanup runs on the worker.
+// cleanup runs on the worker, or when the domain ends on its home worker.
 func (r *Router) cleanup() {
+	r.life.Lock()
+	defer r.life.Unlock()
 	if r.cleaned {
 		return
 	}

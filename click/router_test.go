@@ -119,6 +119,61 @@ func TestRouterEndsWithItsDomain(t *testing.T) {
 	}
 }
 
+func TestRouterOnAnotherWorkerThanHome(t *testing.T) {
+	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "two", Clock: clock.NewReal(), Workers: 2, Packets: packet.PoolSpec{Frames: 1024}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	for round := range 5 {
+		d, err := n.Root().NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: "graph"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := click.Parse("config", `s :: InfiniteSource(BURST 4) -> q :: Queue(100) -> d :: DelayUnqueue(1ms) -> Discard;`, click.ParseOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := click.New(g, click.Env{Domain: d, Worker: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if v, _ := r.Read("d.count", ""); v != "0" {
+				break
+			}
+		}
+		if round == 4 {
+			if _, err := click.New(g, click.Env{Domain: d, Worker: 2}); err == nil {
+				t.Error("a worker that does not exist was accepted")
+			}
+		}
+		var wg sync.WaitGroup
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				if _, err := r.Read("q.length", ""); err != nil {
+					return
+				}
+			}
+		}()
+		d.Terminate(errors.New("test"))
+		<-d.Done()
+		wg.Wait()
+	}
+	if st := n.Pool().Stats(); st.ByState[packet.Free] != 1024 {
+		t.Errorf("frames by state: %v", st.ByState)
+	}
+}
+
+func TestRequiredPackages(t *testing.T) {
+	_, err := elementtest.New(t, `require(package nothing, compact_config); Idle -> Discard;`, elementtest.Options{})
+	if err == nil || err.Error() != "config: required package 'nothing' is not available" {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestTicketsDivideRuns(t *testing.T) {
 	s, err := elementtest.New(t, `a :: InfiniteSource -> Discard; b :: InfiniteSource -> Discard; c :: InfiniteSource -> Discard;`, elementtest.Options{})
 	if err != nil {
