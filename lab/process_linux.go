@@ -52,6 +52,9 @@ func (s *spawner) run(ready chan<- error) {
 	}
 }
 
+// raised is the nice value of a lab's processes.
+const raised = -10
+
 func start(home *os.File, space *netns.Namespace, cmd *exec.Cmd) error {
 	if space == nil {
 		return cmd.Start()
@@ -60,6 +63,11 @@ func start(home *os.File, space *netns.Namespace, cmd *exec.Cmd) error {
 		return err
 	}
 	err := cmd.Start()
+	if err == nil {
+		// Nodes and wires stand for machines of their own: what else runs on this one should not make them slow. Without
+		// privileges the kernel refuses, and they compete like everybody.
+		_ = unix.Setpriority(unix.PRIO_PGRP, cmd.Process.Pid, raised)
+	}
 	if e := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); e != nil {
 		return errors.Join(err, fmt.Errorf("leave namespace %s: %w", space.Name(), e))
 	}

@@ -21,6 +21,10 @@ the kernel's counters. Exits with 0 and "demo: ok", or says what failed. Nothing
 			if len(args) == 1 {
 				dir = args[0]
 			}
+			form, why, done, err := formOf(cmd)
+			if done || err != nil {
+				return err
+			}
 			self, err := os.Executable()
 			if err != nil {
 				return err
@@ -29,7 +33,7 @@ the kernel's counters. Exits with 0 and "demo: ok", or says what failed. Nothing
 				capsules = filepath.Join(dir, "..", "capsules")
 			}
 			return demo.Run(cmd.Context(), demo.Options{
-				Topology: filepath.Join(dir, "lab.yaml"), Capsules: capsules, Janos: self, JSON: report,
+				Topology: filepath.Join(dir, "lab.yaml"), Capsules: capsules, Janos: self, JSON: report, Form: form, Why: why,
 				Out: cmd.OutOrStdout(), Terminal: isTerminal(os.Stdout),
 			})
 		},

@@ -53,17 +53,23 @@ func self() ([]string, error) {
 // inBestForm arranges that this program builds networks in the best form that the machine allows: it returns done if it has
 // run this very command in a user namespace, whose exit code is then in err.
 func inBestForm(cmd *cobra.Command) (form lab.Form, done bool, err error) {
-	form, why := lab.BestForm(nil)
+	form, _, done, err = formOf(cmd)
+	return form, done, err
+}
+
+// formOf is inBestForm that also tells why there is no better form.
+func formOf(cmd *cobra.Command) (form lab.Form, why string, done bool, err error) {
+	form, why = lab.BestForm(nil)
 	if form != lab.UserNamespace {
 		if form == lab.OneProcess {
 			fmt.Fprintf(cmd.ErrOrStderr(), "no network namespaces here (%s)\n", why)
 		}
-		return form, false, nil
+		return form, why, false, nil
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s: building the network in a user namespace; only janos lab reaches it\n", why)
 	me, err := self()
 	if err != nil {
-		return form, true, err
+		return form, why, true, err
 	}
 	c := exec.Command(me[0], os.Args[1:]...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -71,7 +77,7 @@ func inBestForm(cmd *cobra.Command) (form lab.Form, done bool, err error) {
 	runtime.LockOSThread() // the process inside dies with this thread
 	defer runtime.UnlockOSThread()
 	if err := c.Start(); err != nil {
-		return form, true, errs.New(errs.NotSupported, "user namespace: %w", err)
+		return form, why, true, errs.New(errs.NotSupported, "user namespace: %w", err)
 	}
 	// A terminal's interrupt reaches the process inside by itself; what is sent to this one alone is passed on.
 	signals := make(chan os.Signal, 4)
@@ -94,7 +100,7 @@ func inBestForm(cmd *cobra.Command) (form lab.Form, done bool, err error) {
 	if errors.As(err, &ee) && ee.ExitCode() > 0 {
 		os.Exit(ee.ExitCode()) // it has said why
 	}
-	return form, true, err
+	return form, why, true, err
 }
 
 func runReal(cmd *cobra.Command, t *lab.Topology, f *runFlags) error {
@@ -161,8 +167,8 @@ func labUpCommand() *cobra.Command {
 	var detach, asJSON, background bool
 	c := &cobra.Command{
 		Use: "up FILE", Short: "Build a network and keep it until it is interrupted or taken down", Args: cobra.ExactArgs(1),
-		Long: `Builds the network and keeps it until this command is interrupted or "janos lab down" is called. With
---detach it returns when the network is ready and a process in the background keeps it.
+		Long: `Builds the network, waits until the nodes have found each other, and keeps it until this command is interrupted or "janos lab down"
+is called. With --detach it returns when the network is ready and a process in the background keeps it.
 
 If the process that keeps a network is killed, its nodes die with it, and the next janos lab command removes the rest.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -187,6 +193,9 @@ If the process that keeps a network is killed, its nodes die with it, and the ne
 			l, err := build(cmd.Context(), t, state, show)
 			if err != nil {
 				return err
+			}
+			if err := awaitRoutes(cmd.Context(), l); err != nil && cmd.Context().Err() == nil {
+				fmt.Fprintf(cmd.ErrOrStderr(), "warning: not all nodes have found each other: %v\n", err)
 			}
 			if background {
 				fmt.Fprintln(cmd.OutOrStdout(), readyLine)
@@ -239,6 +248,8 @@ func upDetached(cmd *cobra.Command, t *lab.Topology, file, state string) error {
 	}
 	word := make([]byte, len(readyLine))
 	if _, err := io.ReadFull(out, word); err == nil && string(word) == readyLine {
+		text, _ := os.ReadFile(msg.Name()) // warnings
+		fmt.Fprint(cmd.ErrOrStderr(), string(text))
 		fmt.Fprintf(cmd.OutOrStdout(), "lab %s is up, kept by process %d; take it down with: janos lab down %s\n", t.Name, c.Process.Pid, t.Name)
 		return c.Process.Release()
 	}
@@ -254,7 +265,7 @@ func upDetached(cmd *cobra.Command, t *lab.Topology, file, state string) error {
 }
 
 func stateFlag(c *cobra.Command, state *string) {
-	c.Flags().StringVar(state, "state", "", "directory for the state of labs (default /run/janos for root)")
+	c.Flags().StringVar(state, "state", "", stateUsage)
 }
 
 // labName finds out which lab is meant: by the name or file given, or the only one that is up.

@@ -18,3 +18,8 @@ func runReal(cmd *cobra.Command, t *lab.Topology, f *runFlags) error {
 	fmt.Fprintln(cmd.ErrOrStderr(), "network namespaces need Linux; running in one process, without the hosts' own stacks")
 	return runInside(cmd, t, f)
 }
+
+// formOf returns the one form that there is without Linux.
+func formOf(*cobra.Command) (form lab.Form, why string, done bool, err error) {
+	return lab.OneProcess, "network namespaces need Linux", false, nil
+}

@@ -166,6 +166,7 @@ type Session struct {
 // Attack is what hostile capsules did.
 type Attack struct {
 	Kinds   []Hostile     `json:"kinds"`
+	Quiet   Quantiles     `json:"quiet"`     // before, over the same path
 	Pings   Quantiles     `json:"pings"`     // meanwhile
 	Ratio   float64       `json:"p99_ratio"` // to the quiet p99
 	Kills   []NodeKills   `json:"kills"`

@@ -15,12 +15,9 @@ import (
 )
 
 const (
-	pings        = 100
-	pingInterval = 15 * time.Millisecond
-	pingBytes    = 64
-	groupData    = 40
-	groupPort    = 5000
-	tracePort    = 5001
+	groupData = 40
+	groupPort = 5000
+	tracePort = 5001
 )
 
 // ping sends 100 ping capsules twice: their code is loaded hop by hop the first time, and is there the second time.
@@ -66,7 +63,6 @@ func (d *demo) ping(ctx context.Context) error {
 	if d.rep.Ping.Warm, err = probe(); err != nil {
 		return err
 	}
-	d.quiet = d.rep.Ping.Warm
 	if ev, err = d.eventsOf(ctx, since); err != nil {
 		return err
 	}
@@ -304,42 +300,8 @@ func (d *demo) trace(ctx context.Context, to string, wait time.Duration) ([]Hop,
 	}
 	select {
 	case b := <-got:
-		return d.parseTrace(b)
+		return parseTrace(b, d.names)
 	case <-tctx.Done():
 		return nil, errs.New(errs.Timeout, "the trace to %s did not come back in %s", to, wait)
 	}
-}
-
-// parseTrace reads what examples/capsules/trace/trace.c wrote.
-func (d *demo) parseTrace(b []byte) ([]Hop, error) {
-	if len(b) < 4 || len(b) != 4+12*int(b[1]) {
-		return nil, errs.New(errs.Corrupt, "a trace of %d bytes with %d entries", len(b), b[1])
-	}
-	var out []Hop
-	var first uint64
-	for i := range int(b[1]) {
-		e := b[4+12*i:]
-		at := binary.BigEndian.Uint64(e[4:])
-		if i == 0 {
-			first = at
-		}
-		name, ok := d.names[ants.NodeAddr(binary.BigEndian.Uint32(e))]
-		if !ok {
-			return nil, errs.New(errs.Corrupt, "a trace names node %s, which is not in the network", ants.NodeAddr(binary.BigEndian.Uint32(e)))
-		}
-		out = append(out, Hop{Node: name, At: time.Duration(at - first)})
-	}
-	return out, nil
-}
-
-func path(hs []Hop) string {
-	var s []string
-	for i, h := range hs {
-		if i == 0 {
-			s = append(s, h.Node)
-			continue
-		}
-		s = append(s, fmt.Sprintf("%s +%s", h.Node, short(h.At)))
-	}
-	return strings.Join(s, " -> ")
 }

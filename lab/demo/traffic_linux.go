@@ -15,19 +15,11 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/control"
-	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/lab"
 	"github.com/janos-os/janos/lab/traffic"
 )
 
-const (
-	transferBytes = 64 << 20
-	hostileCount  = 1000
-	killAfter     = 600 * time.Millisecond // of pings, before the router dies
-	failurePings  = 400
-	failureEvery  = 10 * time.Millisecond
-)
+const transferBytes = 64 << 20
 
 // process is ordinary traffic that runs inside a node.
 type process struct {
@@ -177,16 +169,7 @@ func (d *demo) hostKey(host string) string { return host + "/" + d.plan.Node(hos
 // sessionRouter is the router of the last receiver: not one that the demo kills.
 func (d *demo) sessionRouter() string {
 	last := d.plan.Node(d.receivers[len(d.receivers)-1])
-	return d.peer(d.plan.Links[last.Interfaces[0].Link], last.Name)
-}
-
-func (d *demo) peer(l lab.LinkPlan, node string) string {
-	for e := range 2 {
-		if n := d.plan.Nodes[l.Ends[e].Node].Name; n != node {
-			return n
-		}
-	}
-	return node
+	return peer(d.plan, last.Interfaces[0].Link, last.Name)
 }
 
 // failure kills a router on the path while capsules and datagrams cross it.
@@ -202,7 +185,7 @@ func (d *demo) failure(ctx context.Context) error {
 		return err
 	}
 	d.p.line("path before: %s", path(f.Before))
-	if f.Killed = d.transit(f.Before); f.Killed == "" {
+	if f.Killed = transit(d.plan, f.Before); f.Killed == "" {
 		return errs.New(errs.Invalid, "no router on the path %s is free of hosts", path(f.Before))
 	}
 	session, server, err := d.startSession(ctx)
@@ -285,22 +268,6 @@ func (d *demo) failure(ctx context.Context) error {
 	return nil
 }
 
-// longestRun returns the length of the longest run of consecutive numbers; what is missing in a run by one is still a part of it, for
-// the answers to neighbouring pings may take different ways while routes change.
-func longestRun(numbers []int) int {
-	best, run, last := 0, 0, -10
-	for _, n := range numbers {
-		if n-last <= 2 {
-			run++
-		} else {
-			run = 1
-		}
-		last = n
-		best = max(best, run)
-	}
-	return best
-}
-
 // drops lists what the nodes and the wires have dropped, by cause.
 func (d *demo) drops(ctx context.Context) string {
 	var out []string
@@ -341,23 +308,6 @@ func (d *demo) drops(ctx context.Context) string {
 	}
 	slices.Sort(out)
 	return strings.Join(out, ", ")
-}
-
-// transit returns a node of the path that has no hosts, so that the network can do without it.
-func (d *demo) transit(hs []Hop) string {
-	for _, h := range hs[1 : len(hs)-1] {
-		n := d.plan.Node(h.Node)
-		hosts := 0
-		for _, i := range n.Interfaces {
-			if d.plan.Node(d.peer(d.plan.Links[i.Link], n.Name)).Kind == lab.Host {
-				hosts++
-			}
-		}
-		if hosts == 0 {
-			return h.Node
-		}
-	}
-	return ""
 }
 
 func (d *demo) neighbours(node string) int { return len(d.plan.Node(node).Interfaces) }
@@ -436,6 +386,12 @@ func (d *demo) attack(ctx context.Context) error {
 			}()
 		}
 	}
+	d.p.progress("measuring the quiet network")
+	calm, err := d.client(d.source).Probe(ctx, d.pingTo(to, pings, pingInterval))
+	if err != nil {
+		return err
+	}
+	a.Quiet = quantiles(calm.Sent, calm.RTT)
 	d.p.progress("attacking")
 	r, err := d.client(d.source).Probe(ctx, d.pingTo(to, 2*pings, pingInterval))
 	if err != nil {
@@ -455,10 +411,11 @@ func (d *demo) attack(ctx context.Context) error {
 		a.Kinds = append(a.Kinds, Hostile{Name: k, Sent: total[k]})
 		every = every && total[k] == hostileCount
 	}
-	if d.quiet.P99 > 0 {
-		a.Ratio = float64(a.Pings.P99) / float64(d.quiet.P99)
+	if a.Quiet.P99 > 0 {
+		a.Ratio = float64(a.Pings.P99) / float64(a.Quiet.P99)
 	}
-	d.p.line("pings meanwhile: %s; p99 is %.2f times that of the quiet network", a.Pings, a.Ratio)
+	d.p.line("pings before:    %s", a.Quiet)
+	d.p.line("pings meanwhile: %s; p99 is %.2f times the quiet one", a.Pings, a.Ratio)
 	d.settle(ctx)
 	arrived, accounted := 0, 0
 	for _, n := range d.plan.Nodes {
@@ -471,10 +428,10 @@ func (d *demo) attack(ctx context.Context) error {
 			return err
 		}
 		refused := 0
-		for _, c := range []ants.Cause{ants.DropRefused, ants.DropEnded, ants.DropQueueFull, ants.DropWaiting, ants.DropThrottled} {
+		for _, c := range refusals {
 			refused += int(s.Drops[c.String()] - b.Drops[c.String()])
 		}
-		for _, k := range d.killsOf(n.Name, &s, kinds) {
+		for _, k := range killsOf(n.Name, s.LastKills, kinds) {
 			a.Kills = append(a.Kills, k)
 			accounted += k.Count
 			d.p.line("%s killed %d of %s: %s", k.Node, k.Count, k.Protocol, k.Reason)
@@ -490,23 +447,6 @@ func (d *demo) attack(ctx context.Context) error {
 	d.check(fmt.Sprintf("each of the %d was killed or refused by the first router it met", arrived), accounted == arrived, fmt.Sprintf("%d were; drops: %s", accounted, d.drops(ctx)))
 	d.check("no ping was lost during the attack", a.Pings.Lost == 0, a.Pings.String())
 	return d.accounts(ctx, attackers, kinds)
-}
-
-// killsOf counts a node's remembered kills by protocol and reason.
-func (d *demo) killsOf(node string, s *control.ANTS, protocols []string) []NodeKills {
-	var out []NodeKills
-	for _, k := range s.LastKills {
-		if !slices.Contains(protocols, k.Protocol) {
-			continue
-		}
-		i := slices.IndexFunc(out, func(x NodeKills) bool { return x.Protocol == k.Protocol && x.Reason == k.Reason })
-		if i < 0 {
-			out = append(out, NodeKills{Node: node, Protocol: k.Protocol, Reason: k.Reason})
-			i = len(out) - 1
-		}
-		out[i].Count++
-	}
-	return out
 }
 
 // accounts waits until nothing of the hostile protocols is held anywhere but at the hosts that have them registered.
