@@ -45,8 +45,8 @@ func Allocs(t testing.TB, config string, opt Options) float64 {
 		s.Clock.Advance(100 * time.Microsecond)
 		s.Node.Step()
 	}
-	for range 50 {
+	for range 10 {
 		step()
 	}
-	return testing.AllocsPerRun(20, step)
+	return testing.AllocsPerRun(5, step)
 }

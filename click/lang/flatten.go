@@ -25,7 +25,7 @@ type Options struct {
 const DefaultMaxElements = 200_000
 
 const (
-	maxText       = 64 << 20 // bytes of all expanded configuration strings
+	maxText       = 16 << 20 // bytes of all expanded configuration strings
 	maxNameLength = 4 << 10
 )
 
