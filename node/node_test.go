@@ -108,6 +108,27 @@ func TestGraphErrorsInOtherStyles(t *testing.T) {
 	}
 }
 
+// What is generated must pass our own checks, whatever the links are.
+func TestGeneratedGraphs(t *testing.T) {
+	for links, want := range map[string]string{
+		"[{name: eth0}, {name: eth1, driver: packet}]":                        "eth1/ether/ip/udp, ADDRESS :3322",
+		"[{name: t, driver: udp, device: '127.0.0.1:0', peers: ['[::1]:9']}]": "FromChannel(t/udp, KEY",
+		"[{name: t, device: '[::1]:7000', peers: ['[::1]:9']}]":               "ToChannel(t/udp)",
+		"[]": "",
+	} {
+		s, err := Parse("n.yaml", []byte("node: r1\naddress: 10.255.0.1\nlinks: "+links+"\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.CheckGraph(); err != nil {
+			t.Errorf("%s: %v", links, err)
+		}
+		if !strings.Contains(s.GraphText(), want) {
+			t.Errorf("%s: no %q in\n%s", links, want, s.GraphText())
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(Schema))
 	f.Add([]byte("node: x\naddress: 1.2.3.4\nlinks: [{name: a}]\n"))

@@ -140,7 +140,11 @@ func (s *Spec) GraphText() string {
 	}
 	fmt.Fprintf(&b, "ants :: ANTS(%s);\n", strings.Join(names, ", "))
 	for i, l := range s.Links {
-		p := s.protocol(l)
+		if l.socket() { // whose address is that of all that it carries
+			fmt.Fprintf(&b, "FromChannel(%s/udp, KEY %s) -> [%d] ants [%d] -> ToChannel(%s/udp);\n", l.Name, ants.Key(), i, i, l.Name)
+			continue
+		}
+		p := l.Name + "/ether/ip/udp"
 		fmt.Fprintf(&b, "FromChannel(%s, ADDRESS :%d, KEY %s) -> [%d] ants [%d] -> ToChannel(%s, ADDRESS :%d);\n", p, s.port(), ants.Key(), i, i, p, s.port())
 	}
 	return b.String()
@@ -153,10 +157,12 @@ func (s *Spec) port() uint16 {
 	return s.ANTS.Port
 }
 
-// protocol returns the protocol string under which capsules travel on a link.
-func (s *Spec) protocol(l Link) string {
-	if l.Driver == "udp" {
-		return l.Name + "/udp"
+// socket reports whether the link is a UDP socket: by its driver, or because its device is an address, as no
+// interface's name is.
+func (l *Link) socket() bool {
+	if l.Driver == "" {
+		_, err := netip.ParseAddrPort(l.Device)
+		return err == nil
 	}
-	return l.Name + "/ether/ip/udp"
+	return l.Driver == "udp"
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"strings"
 	"sync/atomic"
 
 	"github.com/janos-os/janos/demux"
@@ -62,7 +63,7 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 	}
 	drivers.mu.Unlock()
 
-	var refused []error
+	var refused []string
 	for i, open := range opens {
 		if open == nil {
 			return nil, errs.New(errs.NotFound, "link %s: unknown driver %q (there are %v)", spec.Name, try[i], Drivers())
@@ -70,7 +71,10 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 		spec.Driver = try[i]
 		l, err := open(n, number, spec)
 		if err != nil {
-			refused = append(refused, fmt.Errorf("driver %s: %w", try[i], err))
+			if len(try) == 1 {
+				return nil, err // it names link and driver
+			}
+			refused = append(refused, err.Error())
 			continue
 		}
 		if err := n.AddLink(l, spec.Worker); err != nil {
@@ -79,10 +83,8 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 		}
 		return l, nil
 	}
-	if len(refused) == 1 {
-		return nil, fmt.Errorf("link %s: %w", spec.Name, refused[0])
-	}
-	return nil, errs.New(errs.NotSupported, "link %s: no driver could open it: %v", spec.Name, refused)
+	return nil, errs.New(errs.NotSupported, "link %s: none of the drivers %s could open it (janos doctor tells what works here): %s",
+		spec.Name, strings.Join(try, ", "), strings.Join(refused, "; "))
 }
 
 // NextLinkNumber reserves a number for a link that is made by hand and added with AddLink.

@@ -65,12 +65,17 @@ func (e *FromChannel) Configure(a *click.Args) {
 			}), quota, burst)
 	}
 	if a.OK() {
-		proto, err := demux.ParseProtocol(e.spec.Protocol)
-		if err == nil {
-			_, err = demux.ParseAddress(proto.Top(), e.spec.Address)
+		rule := demux.Rule{Key: e.spec.Key}
+		var err error
+		if rule.Protocol, err = demux.ParseProtocol(e.spec.Protocol); err == nil {
+			rule.Local, err = demux.ParseAddress(rule.Protocol.Top(), e.spec.Address)
 		}
 		if err == nil {
 			err = linkOpen(&e.Base, e.spec.Protocol)
+		}
+		if l, lerr := e.Router().Domain().Node().Link(rule.Protocol.Link); err == nil && lerr == nil {
+			i := l.Info()
+			_, err = demux.Compile(i.Base, i.Name, []demux.Rule{rule})
 		}
 		if err != nil {
 			a.Errorf("%v", err)
