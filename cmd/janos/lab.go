@@ -115,6 +115,9 @@ func printPlan(out io.Writer, p *lab.Plan) {
 	w.Flush() // errors of standard output are found by the shell
 }
 
+// stateUsage says what --state is.
+const stateUsage = "directory for the state of labs (default $JANOS_LAB_STATE, or /run/janos for root)"
+
 // runFlags are the flags of `lab run`.
 type runFlags struct {
 	virtual bool
@@ -154,7 +157,7 @@ machine can. Two runs of one topology with one seed write the same event log, to
 	c.Flags().Uint64Var(&f.seed, "seed", 0, "seed of all randomness (default the topology's)")
 	c.Flags().StringVar(&f.events, "events", "", "write the event log to this file (default standard output with --virtual and --one-process)")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "print events as JSON")
-	c.Flags().StringVar(&f.state, "state", "", "directory for the state of labs (default /run/janos for root)")
+	c.Flags().StringVar(&f.state, "state", "", stateUsage)
 	return c
 }
 
