@@ -56,12 +56,13 @@ func checkCommand() *cobra.Command {
 		Long: `Puts modules (FILE.wasm), or all modules of a protocol (its YAML file, or the directory it is in), through the gate that
 stands before every node's engine, and shows what they import and need, or why and at which byte they are refused.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			var rs []*report
+			rs := []*report{} // not null in JSON
 			var failed errs.List
 			for _, a := range args {
 				p, err := load(a)
 				if err != nil {
-					return err
+					failed.Add(err)
+					continue
 				}
 				for _, cl := range p.classes {
 					name := cl.file

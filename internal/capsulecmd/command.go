@@ -50,8 +50,11 @@ func load(path string) (*protocol, error) {
 	if err != nil {
 		return nil, errs.New(errs.NotFound, "%w", err)
 	}
-	if st.IsDir() {
-		path = filepath.Join(path, "protocol.yaml")
+	if dir := path; st.IsDir() {
+		path = filepath.Join(dir, "protocol.yaml")
+		if _, err := os.Stat(path); err != nil {
+			return nil, errs.New(errs.NotFound, "%s has no protocol.yaml; name a description or modules (FILE.wasm) in it", dir)
+		}
 	}
 	base := filepath.Base(path)
 	if ext := filepath.Ext(base); ext == ".yaml" || ext == ".yml" {
@@ -69,7 +72,7 @@ func load(path string) (*protocol, error) {
 		return out, nil
 	}
 	if st, err = os.Stat(path); err == nil && st.Size() > ants.MaxCode {
-		return nil, errs.New(errs.TooBig, "%s has %d bytes; code of more than %d is not accepted anywhere", path, st.Size(), ants.MaxCode)
+		return nil, errs.New(errs.TooBig, "%s has %d bytes; code of more than %d is not accepted anywhere, make it smaller: -Os, --strip-all, no data tables", path, st.Size(), ants.MaxCode)
 	}
 	code, err := os.ReadFile(path)
 	if err != nil {

@@ -107,12 +107,12 @@ func (d *decoded) decode(b []byte) *Error {
 	if h == nil || string(h[:4]) != "\x00asm" {
 		r.pos = 0
 		r.err = nil
-		r.invalid("this is no WebAssembly module")
+		r.fail(errs.Invalid, r.pos, notWasm, "this is no WebAssembly module")
 		return r.err
 	}
 	if v := binary.LittleEndian.Uint32(h[4:]); v != 1 {
 		r.pos = 4
-		r.invalid("WebAssembly version %d, want 1", v)
+		r.fail(errs.Invalid, r.pos, notWasm, "WebAssembly version %d, want 1", v)
 		return r.err
 	}
 	d.start = -1

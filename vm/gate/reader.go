@@ -41,8 +41,14 @@ func (r *reader) fail(kind errs.Kind, at int, remedy, format string, args ...any
 	r.pos = r.end
 }
 
+// The remedies for bytes that no compiler writes.
+const (
+	damaged = "the file is cut short or damaged, build it again"
+	notWasm = "compile to a WebAssembly 1.0 module, for C with janos capsule build"
+)
+
 func (r *reader) invalid(format string, args ...any) {
-	r.fail(errs.Invalid, r.pos, "", format, args...)
+	r.fail(errs.Invalid, r.pos, damaged, format, args...)
 }
 
 // limit refuses when n is above max; remedy says how its author gets below.
