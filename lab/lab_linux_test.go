@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,11 +174,12 @@ func pairTopology(name string) *Topology {
 	}
 }
 
-// leftovers returns what labs of tests left on the machine.
+// leftovers returns what labs of this package's tests left on the machine. Those called jtstory are of package nodes, which
+// may be tested at the same time.
 func leftovers() string {
 	var left []string
 	names, _ := netns.List(netns.Dir, "jn-jt")
-	left = append(left, names...)
+	left = append(left, slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "jn-jtstory") })...)
 	if ifs, err := net.Interfaces(); err == nil {
 		for _, i := range ifs {
 			if strings.HasPrefix(i.Name, "jn") {
