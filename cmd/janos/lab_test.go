@@ -15,6 +15,9 @@ import (
 const envMain = "JANOS_TEST_IS_JANOS"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(envChange) != "" {
+		os.Exit(changeMain(os.Args[1:]))
+	}
 	if os.Getenv(envMain) != "" {
 		main()
 		return

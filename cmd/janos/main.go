@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -58,6 +59,9 @@ To know what works here:        janos doctor`,
 	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand())
 	add("write", capsuleCommand())
 	add("machine", doctorCommand(), versionCommand())
+	// A command that has others below it runs only to refuse what is not one of them.
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	strict(root)
 	return root
 }
 
