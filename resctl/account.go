@@ -173,7 +173,8 @@ func (a *Account) admitCPU(spec Spec) error {
 }
 
 // Close ends a. It refuses with errs.Exists while a has children or holds anything, and
-// names what it holds. Closing twice is fine.
+// names what it holds. Closing twice is fine. Workers must not use their meters of a any more; Take may be
+// called at the same time and then either counts or is refused.
 func (a *Account) Close() error {
 	a.mu.Lock()
 	if a.closed.Load() {
@@ -184,21 +185,19 @@ func (a *Account) Close() error {
 		a.mu.Unlock()
 		return errs.New(errs.Exists, "account %s still has %d children: close them first", a.path, n)
 	}
+	// Closed first, looked at second: a Take on another goroutine either is seen here or sees that a is closed.
+	a.closed.Store(true)
 	for r := range NumResources {
 		if u := a.counters[r].use.Load() - a.credit(r); r.Held() && u != 0 {
+			a.closed.Store(false)
 			a.mu.Unlock()
 			return errs.New(errs.Exists, "account %s still holds %d %s: return them first", a.path, u, r)
 		}
 	}
-	a.closed.Store(true)
 	a.mu.Unlock()
 	for r := range NumResources {
-		// What meters had in credit goes back; the workers are past this account.
-		if n := a.counters[r].use.Load(); r.Held() && n > 0 {
-			a.give(r, n)
-		}
-		for i := range a.meters {
-			a.meters[i].credit[r].Store(0)
+		for i := range a.meters { // what they had in credit goes back; the workers are past this account
+			a.give(r, a.meters[i].credit[r].Swap(0))
 		}
 	}
 	if p := a.parent; p != nil {
@@ -232,7 +231,8 @@ func (a *Account) Share() Share { return Share(a.share.Load()) }
 // SetShare changes a's weight; it takes effect when a next runs.
 func (a *Account) SetShare(s Share) { a.share.Store(uint32(max(s, 1))) }
 
-// SetLimit changes a limit. A limit below the present use stops further use and takes nothing back.
+// SetLimit changes a limit. A limit below the present use stops further use and takes nothing back. An account that waits
+// for processor time notices when its worker next chooses.
 func (a *Account) SetLimit(r Resource, limit int64) error {
 	if limit < Nothing {
 		return errs.New(errs.Invalid, "account %s: limit of %d %s", a.path, limit, r)
@@ -251,11 +251,18 @@ func (a *Account) Take(r Resource, n int64) error {
 	if a.closed.Load() {
 		return errs.New(errs.Dead, "account %s is closed", a.path)
 	}
-	return a.take(r, n)
+	if err := a.take(r, n); err != nil {
+		return err
+	}
+	if a.closed.Load() { // meanwhile, and Close may not have seen it
+		a.give(r, n)
+		return errs.New(errs.Dead, "account %s is closed", a.path)
+	}
+	return nil
 }
 
 // Return gives back n of r: what is held no longer or, of a consumed resource, what was
-// taken beforehand and then not used.
+// taken beforehand and then not used. An n below 1 changes nothing.
 func (a *Account) Return(r Resource, n int64) { a.give(r, n) }
 
 // Spend records a consumption that has already happened, whatever the limits say.
@@ -277,9 +284,14 @@ func (a *Account) take(r Resource, n int64) error {
 	for b := a; b != nil && up > 0; b = b.parent {
 		more, err := b.takeHere(r, up)
 		if err != nil {
-			for d, back := a, n; d != b; d = d.parent {
+			back := n
+			for d := a; d != b; d = d.parent {
 				back = d.giveHere(r, back)
 			}
+			// The levels below gave back other than they asked for if somebody else took or returned within their
+			// reserves meanwhile. The difference is owed from b on.
+			b.force(r, up-back)
+			b.give(r, back-up)
 			return err
 		}
 		up = more
@@ -311,6 +323,17 @@ func (a *Account) takeHere(r Resource, n int64) (int64, error) {
 		}
 		res := a.spec.Reserve[r]
 		return max(use+n, res) - max(use, res), nil
+	}
+}
+
+// force adds n whatever the limits say.
+func (a *Account) force(r Resource, n int64) {
+	for b := a; b != nil && n > 0; b = b.parent {
+		use := b.counters[r].use.Add(n)
+		if r.Held() {
+			res := b.spec.Reserve[r]
+			n = max(use, res) - max(use-n, res)
+		}
 	}
 }
 
@@ -353,23 +376,22 @@ func (a *Account) credit(r Resource) (n int64) {
 }
 
 // Use returns what a holds now or, of a consumed resource, has consumed ever. Credits of
-// workers, which they return at the end of their turn, are not counted.
+// workers, which they return at the end of their turn, are not counted. While workers run the reading may be off by what
+// they do meanwhile.
 func (a *Account) Use(r Resource) int64 {
 	u := a.counters[r].use.Load()
-	a.eachMeter(func(m *Meter) {
-		u += m.spent[r].Load() - m.credit[r].Load()
-	})
-	return u
-}
-
-// eachMeter calls fn for the meters of a and of every account below it.
-func (a *Account) eachMeter(fn func(*Meter)) {
 	for i := range a.meters {
-		fn(&a.meters[i])
+		u += a.meters[i].spent[r].Load() - a.meters[i].credit[r].Load()
 	}
 	for _, c := range a.Children() {
-		c.eachMeter(fn)
+		told, real := c.counters[r].use.Load(), c.Use(r)
+		if r.Held() { // within a reserve the child's use is not a's
+			res := c.spec.Reserve[r]
+			told, real = max(told, res), max(real, res)
+		}
+		u += real - told
 	}
+	return u
 }
 
 // Children returns the accounts directly below a, by name.

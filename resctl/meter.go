@@ -23,7 +23,7 @@ func (m *Meter) Account() *Account { return m.account }
 // TryTake debits n of r and reports whether the limits allowed it. A refusal is
 // counted at the account whose limit it was.
 func (m *Meter) TryTake(r Resource, n int64) bool {
-	if c := m.credit[r].Load(); c >= n {
+	if c := m.credit[r].Load(); c >= n && n >= 0 {
 		m.credit[r].Store(c - n)
 		m.dirty = true
 		return true
@@ -33,7 +33,7 @@ func (m *Meter) TryTake(r Resource, n int64) bool {
 
 // Take is TryTake for callers that want the refusal as an error.
 func (m *Meter) Take(r Resource, n int64) error {
-	if c := m.credit[r].Load(); c >= n {
+	if c := m.credit[r].Load(); c >= n && n >= 0 {
 		m.credit[r].Store(c - n)
 		m.dirty = true
 		return nil
@@ -44,6 +44,9 @@ func (m *Meter) Take(r Resource, n int64) error {
 // refill takes n and a chunk for later or, near a limit, n alone.
 func (m *Meter) refill(r Resource, n int64) error {
 	a := m.account
+	if n < 0 {
+		return a.Take(r, n) // which refuses
+	}
 	if extra := chunk[r]; extra > 0 && a.room(r, n+extra) {
 		if a.Take(r, n+extra) == nil {
 			m.credit[r].Store(m.credit[r].Load() + extra)
@@ -84,9 +87,9 @@ func (a *Account) room(r Resource, n int64) bool {
 	return true
 }
 
-// Return gives back n of r.
+// Return gives back n of r. An n below 1 changes nothing.
 func (m *Meter) Return(r Resource, n int64) {
-	if chunk[r] == 0 {
+	if chunk[r] == 0 || n < 1 {
 		m.account.Return(r, n)
 		return
 	}

@@ -38,7 +38,8 @@ type schedNode struct {
 	group   *group  // nil for a leaf
 	account *Account
 	pass    uint64
-	index   int // in parent's heap, -1 when not runnable
+	rest    uint64 // of time charged that was less than one unit of pass
+	index   int    // in parent's heap, -1 when not runnable
 }
 
 // group is the scheduler's side of one account: a heap of runnable nodes by pass.
@@ -51,6 +52,7 @@ type group struct {
 	groups   map[*Account]*group
 	leaves   int
 	until    clock.Time // throttled until then; 0: not throttled
+	over     int64      // the limit that it was throttled for
 }
 
 // strideUnit scales time before it is divided by a share, so that a nanosecond of the
@@ -156,7 +158,7 @@ func (s *Scheduler) Pick(now clock.Time) (e *Entity, until clock.Time) {
 	until = clock.Never
 	for i := 0; i < len(s.throttled); {
 		g := s.throttled[i]
-		if g.until > now {
+		if g.until > now && g.over == g.account.counters[CPU].limit.Load() {
 			until = min(until, g.until)
 			i++
 			continue
@@ -192,7 +194,7 @@ func (s *Scheduler) Pick(now clock.Time) (e *Entity, until clock.Time) {
 }
 
 func (s *Scheduler) throttle(g *group, until clock.Time) {
-	g.until = until
+	g.until, g.over = until, g.account.counters[CPU].limit.Load()
 	s.throttled = append(s.throttled, g)
 	n := &g.node
 	for n.parent != nil && n.index >= 0 {
@@ -218,21 +220,44 @@ func (s *Scheduler) resume(g *group) {
 	}
 }
 
-// Charge advances the passes of e and of its groups by used. It is called after e ran, and also for
-// time that others spent on e's behalf.
+// Charge advances the passes of e and of its groups by used. It is called after e ran.
 func (s *Scheduler) Charge(e *Entity, used time.Duration) {
-	if used < 1 {
-		used = 1
-	}
 	for n := &e.node; n.parent != nil; n = &n.parent.node {
-		share := uint64(DefaultShare)
-		if n.group != nil {
-			share = uint64(n.account.share.Load())
+		n.advance(used)
+	}
+}
+
+// ChargeFor advances the passes of e and of its groups by time that by spent on e's behalf. What both have above them
+// has been charged with by.
+func (s *Scheduler) ChargeFor(e, by *Entity, used time.Duration) {
+	for n := &e.node; n.parent != nil; n = &n.parent.node {
+		for m := &by.node; m != nil; m = m.up() {
+			if m == n {
+				return
+			}
 		}
-		n.pass += uint64(used) * strideUnit / share
-		if n.index >= 0 {
-			n.parent.down(n.index)
-		}
+		n.advance(used)
+	}
+}
+
+// up returns the group that n stands in, as what stands in the group above, or nil at the root.
+func (n *schedNode) up() *schedNode {
+	if n.parent == nil {
+		return nil
+	}
+	return &n.parent.node
+}
+
+func (n *schedNode) advance(used time.Duration) {
+	share := uint64(DefaultShare)
+	if n.group != nil {
+		share = uint64(n.account.share.Load())
+	}
+	t := uint64(max(used, 1))*strideUnit + n.rest
+	n.pass += t / share
+	n.rest = t % share
+	if n.index >= 0 {
+		n.parent.down(n.index)
 	}
 }
 
