@@ -360,7 +360,11 @@ func (d *Domain) finish() {
 	for _, c := range inChans {
 		c.drain(w.cache)
 	}
-	frames := d.node.pool.Sweep(d.owner, w.cache)
+	// What is charged to it now lies about somewhere; looking for that takes long, so only where there is something.
+	frames := 0
+	if d.account.Use(resctl.Frames) > 0 {
+		frames = d.node.pool.Sweep(d.owner, w.cache)
+	}
 	left := new(atomic.Int32)
 	left.Store(int32(len(d.seats)))
 	for _, s := range d.seats {
@@ -391,6 +395,7 @@ func (w *Worker) forget(s *seat) {
 
 // bury closes the account and tells the parent.
 func (d *Domain) bury(frames int) {
+	d.node.pool.Forget(d.owner)
 	if err := d.account.Close(); err != nil {
 		// Something that belongs to the domain was not returned by its hooks. It is a defect of whoever took it;
 		// the account is kept, so that the report shows it, rather than losing count.

@@ -260,7 +260,8 @@ func (c *Cache) moveTo(p *Packet, o Owner) bool {
 	return true
 }
 
-// SetState records where p's frame is. Drivers call it around the kernel's rings.
+// SetState records where p's frame is. Links call it for what they keep beyond a Flush. A frame becomes Sending with one
+// view only and stays so until it is freed: Sweep leaves frames in that state to whoever sends them.
 func (c *Cache) SetState(p *Packet, s State) {
 	f := &c.pool.frames[p.fid]
 	f.change(f.owner(), s)
@@ -283,8 +284,8 @@ func (c *Cache) release(p *Packet) Owner {
 		w = f.word.Add(^uint64(0)) + 1
 	}
 	if w&refMask == 1 {
-		f.set(Node, Free, 0)
-		refund = Owner(w >> ownerShift)
+		// Sweep may be making a frame that is with a link the node's: who owns it in this instant is refunded.
+		refund = Owner(f.word.Swap(0) >> ownerShift)
 		c.giveFrame(fid)
 	}
 	p.live.Store(0)
@@ -315,7 +316,7 @@ func (c *Cache) FreeBatch(b *Batch) {
 }
 
 func (c *Cache) giveFrame(i uint32) {
-	home := c.pool.homeOfFrame(i)
+	home := int(c.pool.frames[i].home)
 	if home == c.worker {
 		c.freeFrames = append(c.freeFrames, i)
 		return
@@ -332,7 +333,7 @@ func (c *Cache) giveFrame(i uint32) {
 }
 
 func (c *Cache) givePacket(i uint32) {
-	home := c.pool.homeOfPacket(i)
+	home := int(c.pool.packets[i].home)
 	if home == c.worker {
 		c.freePackets = append(c.freePackets, i)
 		return

@@ -20,5 +20,6 @@
 //   - Every worker has a [Cache]; all its methods belong to that worker's goroutine. A frame
 //     freed by another worker goes home in batches.
 //   - A domain that dies leaves its packets wherever they are; [Pool.Sweep] finds them in the
-//     table. It may run only when no worker can still touch them (package nodeos waits for that).
+//     table. It may run only when no worker can still touch them (package nodeos waits for that). What a link
+//     keeps until it is sent is marked [Sending], and left to the link.
 package packet

@@ -42,6 +42,7 @@ const (
 type Packet struct {
 	view
 	id   uint32        // of this packet in the pool
+	home uint16        // worker whose cache it belongs to
 	live atomic.Uint32 // frame number plus one; 0: the packet is free. Only Sweep reads it as a stranger
 
 	// Anno may be read and written freely by the packet's owner.

@@ -210,6 +210,7 @@ func TestSweepTakesEverythingBack(t *testing.T) {
 	}
 	c.Free(sending) // the driver, on completion
 	c.Free(other)
+	p.Forget(o)
 	if again, _ := owner(t, p, 1); again != o {
 		t.Errorf("owner number %d was not given out again, got %d", o, again)
 	}

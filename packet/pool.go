@@ -70,6 +70,7 @@ type Payer interface {
 type frame struct {
 	word atomic.Uint64
 	next uint32 // link in a chain of frames going home; index+1
+	home uint16 // worker whose cache the frame belongs to
 }
 
 const (
@@ -96,6 +97,19 @@ func (f *frame) change(o Owner, s State) {
 	}
 }
 
+// disown makes the node the owner if it was o, whatever else becomes of the frame meanwhile, and reports whether it was.
+func (f *frame) disown(o Owner) bool {
+	for {
+		w := f.word.Load()
+		if Owner(w>>ownerShift) != o {
+			return false
+		}
+		if f.word.CompareAndSwap(w, w&(1<<ownerShift-1)) {
+			return true
+		}
+	}
+}
+
 // Pool is the packet memory of one node. It is safe for concurrent use; its caches are not.
 type Pool struct {
 	spec    PoolSpec
@@ -103,6 +117,7 @@ type Pool struct {
 	frames  []frame
 	packets []Packet
 	caches  []*Cache
+	broke   []Payer // of owners that are no more, by worker
 
 	mu     sync.Mutex // owners only
 	owners atomic.Pointer[[]ownerEntry]
@@ -110,7 +125,8 @@ type Pool struct {
 }
 
 type ownerEntry struct {
-	payers []Payer // by worker; nil: the number is free
+	payers []Payer // by worker
+	free   bool    // the number may be given out
 }
 
 // NewPool maps the region and fills the caches.
@@ -139,7 +155,7 @@ func NewPool(spec PoolSpec) (*Pool, error) {
 		return nil, errs.New(errs.Invalid, "packet pool: headroom %d, want at most half a frame (%d)", spec.Headroom, spec.FrameSize/2)
 	case spec.Packets < spec.Frames || spec.Packets > 4*MaxFrames:
 		return nil, errs.New(errs.Invalid, "packet pool: %d packets for %d frames, want at least as many", spec.Packets, spec.Frames)
-	case spec.Workers < 1 || spec.Workers > spec.Frames:
+	case spec.Workers < 1 || spec.Workers > min(spec.Frames, 1<<16):
 		return nil, errs.New(errs.Invalid, "packet pool: %d workers for %d frames", spec.Workers, spec.Frames)
 	}
 	region, err := sys.MapAnon(spec.Frames * spec.FrameSize)
@@ -150,26 +166,25 @@ func NewPool(spec PoolSpec) (*Pool, error) {
 	p.owners.Store(&[]ownerEntry{{}})
 	for w := range spec.Workers {
 		p.caches = append(p.caches, newCache(p, w))
+		p.broke = append(p.broke, broke{})
 	}
 	for i := range p.frames {
-		c := p.caches[p.homeOfFrame(uint32(i))]
+		home := share(i, spec.Frames, spec.Workers)
+		p.frames[i].home = home
+		c := p.caches[home]
 		c.freeFrames = append(c.freeFrames, uint32(i))
 	}
 	for i := range p.packets {
-		p.packets[i].id = uint32(i)
-		c := p.caches[p.homeOfPacket(uint32(i))]
+		home := share(i, spec.Packets, spec.Workers)
+		p.packets[i].id, p.packets[i].home = uint32(i), home
+		c := p.caches[home]
 		c.freePackets = append(c.freePackets, uint32(i))
 	}
 	return p, nil
 }
 
-func (p *Pool) homeOfFrame(i uint32) int {
-	return int(uint64(i) * uint64(p.spec.Workers) / uint64(p.spec.Frames))
-}
-
-func (p *Pool) homeOfPacket(i uint32) int {
-	return int(uint64(i) * uint64(p.spec.Workers) / uint64(p.spec.Packets))
-}
+// share divides n things evenly and returns whose the i-th is.
+func share(i, n, workers int) uint16 { return uint16(uint64(i) * uint64(workers) / uint64(n)) }
 
 // Close unmaps the region. No packet of the pool may be used afterwards.
 func (p *Pool) Close() error {
@@ -201,8 +216,8 @@ func (p *Pool) NewOwner(payers []Payer) (Owner, error) {
 	old := *p.owners.Load()
 	next := append([]ownerEntry(nil), old...)
 	for i := 1; i < len(next); i++ {
-		if next[i].payers == nil {
-			next[i].payers = payers
+		if next[i].free {
+			next[i] = ownerEntry{payers: payers}
 			p.owners.Store(&next)
 			return Owner(i), nil
 		}
@@ -212,11 +227,13 @@ func (p *Pool) NewOwner(payers []Payer) (Owner, error) {
 	return Owner(len(next) - 1), nil
 }
 
-// Sweep frees every packet whose frame is charged to o, refunds the charges, forgets the
-// owner and returns how many frames it found. Frames that are with the kernel (Sending) become
-// the node's and are freed by the driver on completion. c is the calling worker's cache.
+// Sweep frees every packet whose frame is charged to o, refunds the charges and returns how many frames it
+// found. Frames that are with a link or with the kernel (Sending) become
+// the node's and are freed by who sends them. c is the calling worker's cache.
 //
-// No worker may hold a packet of o any more: the caller waits for a quiescent point of each.
+// No worker may hold a packet of o any more, but for those that are Sending, which may be freed at the same time: the
+// caller waits for a quiescent point of each. It reads the whole table, which takes about a nanosecond a packet and more
+// where it is not in the processor's cache.
 func (p *Pool) Sweep(o Owner, c *Cache) int {
 	if o == Node {
 		return 0
@@ -227,30 +244,43 @@ func (p *Pool) Sweep(o Owner, c *Cache) int {
 		if live == 0 {
 			continue
 		}
-		f := &p.frames[live-1]
-		if f.owner() != o || f.state() == Sending {
+		w := p.frames[live-1].word.Load() // once: a frame that is sending may become somebody else's at any time
+		if Owner(w>>ownerShift) != o || State(w>>stateShift) == Sending {
 			continue
 		}
-		if f.refs() == 1 {
+		if w&refMask == 1 {
 			n++
 		}
 		c.Free(&p.packets[i])
 	}
 	payer := p.payer(o, c.worker)
 	for i := range p.frames {
-		if f := &p.frames[i]; f.owner() == o {
-			f.change(Node, f.state())
+		if p.frames[i].disown(o) {
 			payer.ReturnFrames(1)
 			n++
 		}
 	}
+	return n
+}
+
+// Forget ends an owner who is charged for no frame: its number pays for nothing until NewOwner gives it to
+// somebody else. It comes after Sweep, when no worker can be freeing a frame of o any more.
+func (p *Pool) Forget(o Owner) {
+	if o == Node {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	next := append([]ownerEntry(nil), *p.owners.Load()...)
-	next[o].payers = nil
+	next[o] = ownerEntry{payers: p.broke, free: true}
 	p.owners.Store(&next)
-	return n
 }
+
+// broke pays for nothing, and gets nothing back.
+type broke struct{}
+
+func (broke) TakeFrames(int) bool { return false }
+func (broke) ReturnFrames(int)    {}
 
 func (p *Pool) payer(o Owner, worker int) Payer {
 	return (*p.owners.Load())[o].payers[worker]
