@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // reporter is told every error of a topology, with its place.
@@ -110,7 +110,7 @@ func (t *Topology) checkLinks(nodes map[string]int, report reporter) map[string]
 		if l.MTU != 0 && (l.MTU < MinMTU || l.MTU > MaxMTU) {
 			report(t.pos("links", i, ""), "link %s: MTU %d is outside %d to %d", name, l.MTU, MinMTU, MaxMTU)
 		}
-		if l.Direct && l.Impair != (wire.Impairment{}) {
+		if l.Direct && l.Impair != (linkmodel.Impairment{}) {
 			report(t.pos("links", i, ""), "link %s is direct, so nothing can delay or drop on it; remove direct, or delay, loss, rate and queue", name)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 func TestClientDoesWhatTheOwnerCan(t *testing.T) {
@@ -53,7 +53,7 @@ func TestClientDoesWhatTheOwnerCan(t *testing.T) {
 	if _, err := c.Exec(ctx, "z", []string{"true"}, &out, &msg); errs.KindOf(err) != errs.NotFound || !strings.Contains(err.Error(), "a, b") {
 		t.Errorf("exec at an unknown node: %v", err)
 	}
-	if err := c.Do(ctx, Action{Do: Impair, Link: "a-b", Impair: wire.Impairment{Delay: time.Millisecond}}); err != nil {
+	if err := c.Do(ctx, Action{Do: Impair, Link: "a-b", Impair: linkmodel.Impairment{Delay: time.Millisecond}}); err != nil {
 		t.Error(err)
 	}
 	if err := c.Do(ctx, Action{Do: Kill, Node: "a"}); err != nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // Options say how a laboratory is built. The zero value is useful for programs whose command line has the verbs `lab
@@ -359,7 +360,7 @@ func (l *Lab) link(name string) (*LinkPlan, error) {
 }
 
 // Impair gives a link another impairment, in both directions. Frames that are under way are not affected.
-func (l *Lab) Impair(link string, im wire.Impairment) error {
+func (l *Lab) Impair(link string, im linkmodel.Impairment) error {
 	if err := l.enter(); err != nil {
 		return err
 	}

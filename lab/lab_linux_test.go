@@ -27,6 +27,7 @@ import (
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // TestMain is also every process that the tests start: the helpers of Lab, nodes, owners that get killed.
@@ -388,7 +389,7 @@ func TestLinksGoDownAndUp(t *testing.T) {
 			if err := l.SetLink("x", true); errs.KindOf(err) != errs.NotFound {
 				t.Errorf("unknown link: %v", err)
 			}
-			err := l.Impair("a-c", wire.Impairment{Loss: 1})
+			err := l.Impair("a-c", linkmodel.Impairment{Loss: 1})
 			if direct && errs.KindOf(err) != errs.Invalid || !direct && err != nil {
 				t.Errorf("impair: %v", err)
 			}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/yamlfile"
-	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 	"github.com/janos-os/janos/resctl"
 )
 
@@ -223,7 +223,7 @@ func (t *Topology) link(i int, v yamlfile.Node, def Link) Link {
 		addrs.Errorf("a link has 2 addresses, not %d; write addrs: [10.0.0.1/30, 10.0.0.2/30] in the order of its ends", len(list))
 	}
 	if direct, _ := m.Get("direct").Bool(); direct {
-		l.Impair = wire.Impairment{} // the defaults are for other links; what this one says itself is checked
+		l.Impair = linkmodel.Impairment{} // the defaults are for other links; what this one says itself is checked
 	}
 	linkSettings(m, &l)
 	return l
@@ -246,7 +246,7 @@ func linkSettings(m *yamlfile.Map, l *Link) {
 	}
 }
 
-func impairment(m *yamlfile.Map, im *wire.Impairment) {
+func impairment(m *yamlfile.Map, im *linkmodel.Impairment) {
 	if d, ok := m.Get("delay").Duration(MaxDelay); ok {
 		im.Delay = d
 	}
@@ -255,13 +255,13 @@ func impairment(m *yamlfile.Map, im *wire.Impairment) {
 	}
 	rate := m.Get("rate")
 	if s, ok := rate.Text(); ok {
-		r, err := wire.ParseRate(s)
+		r, err := linkmodel.ParseRate(s)
 		if err != nil {
 			rate.Errorf("%v", err)
 		}
 		im.Rate = r
 	}
-	if q, ok := m.Get("queue").Int(1, wire.MaxQueue); ok {
+	if q, ok := m.Get("queue").Int(1, linkmodel.MaxQueue); ok {
 		im.Queue = int(q)
 	}
 }

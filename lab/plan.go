@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // Plan is a topology in which everything has been decided. It is inert, the same for every form in which the network
@@ -55,13 +55,13 @@ type Interface struct {
 
 // LinkPlan is one link.
 type LinkPlan struct {
-	Index  int             `json:"index"` // in Plan.Links
-	Name   string          `json:"name"`
-	Ends   [2]End          `json:"ends"`
-	MTU    int             `json:"mtu"`
-	Cost   int             `json:"cost,omitempty"` // for routing
-	Impair wire.Impairment `json:"impairment"`
-	Direct bool            `json:"direct,omitempty"`
+	Index  int                  `json:"index"` // in Plan.Links
+	Name   string               `json:"name"`
+	Ends   [2]End               `json:"ends"`
+	MTU    int                  `json:"mtu"`
+	Cost   int                  `json:"cost,omitempty"` // for routing
+	Impair linkmodel.Impairment `json:"impairment"`
+	Direct bool                 `json:"direct,omitempty"`
 }
 
 // End names an interface: Plan.Nodes[Node].Interfaces[Interface].

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // Limits of a topology. They keep names usable as names of interfaces, namespaces and sockets, and keep a
@@ -20,7 +20,7 @@ const (
 	MaxLinks      = 50_000 // links
 	MaxInterfaces = 250    // links at one node
 	MaxCapsules   = 10_000_000
-	MaxDelay      = wire.MaxDelay
+	MaxDelay      = linkmodel.MaxDelay
 	MinMTU        = 576
 	MaxMTU        = 9000
 	DefaultMTU    = 1500
@@ -127,14 +127,14 @@ type Protocol struct {
 
 // Link declares a link between two nodes.
 type Link struct {
-	Name   string          // zero means the names of the ends, "a-b"
-	Ends   [2]string       // names of the nodes
-	Addrs  [2]netip.Prefix // address and prefix length at each end; zero means from Prefix
-	Prefix netip.Prefix    // network of the link; zero means from the pool
-	MTU    int             // zero means DefaultMTU
-	Cost   int             // for routing; zero means the nodes' default
-	Impair wire.Impairment // the same in both directions
-	Direct bool            // one virtual link without a wire process between: no impairments, more speed
+	Name   string               // zero means the names of the ends, "a-b"
+	Ends   [2]string            // names of the nodes
+	Addrs  [2]netip.Prefix      // address and prefix length at each end; zero means from Prefix
+	Prefix netip.Prefix         // network of the link; zero means from the pool
+	MTU    int                  // zero means DefaultMTU
+	Cost   int                  // for routing; zero means the nodes' default
+	Impair linkmodel.Impairment // the same in both directions
+	Direct bool                 // one virtual link without a wire process between: no impairments, more speed
 }
 
 // Verb is what an Action does.
@@ -155,13 +155,13 @@ const (
 
 // Action is something that happens to the network at a time.
 type Action struct {
-	At      time.Duration   `json:"at_ns"` // since the network was ready
-	Do      Verb            `json:"do"`
-	Node    string          `json:"node,omitempty"`
-	Link    string          `json:"link,omitempty"`
-	Command []string        `json:"command,omitempty"`
-	Impair  wire.Impairment `json:"impairment,omitzero"`
-	Capsule Capsule         `json:"capsule,omitzero"`
+	At      time.Duration        `json:"at_ns"` // since the network was ready
+	Do      Verb                 `json:"do"`
+	Node    string               `json:"node,omitempty"`
+	Link    string               `json:"link,omitempty"`
+	Command []string             `json:"command,omitempty"`
+	Impair  linkmodel.Impairment `json:"impairment,omitzero"`
+	Capsule Capsule              `json:"capsule,omitzero"`
 }
 
 // Capsule says which capsules a node injects.

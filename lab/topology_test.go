@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 const small = `name: small
@@ -67,7 +67,7 @@ func TestParseAndPlan(t *testing.T) {
 	if a, b, c := p.Node("h1").Addr, p.Node("r").Addr, p.Node("h2").Addr; a.String() != "10.255.0.1" || b.String() != "10.255.0.9" || c.String() != "10.255.0.2" {
 		t.Errorf("addresses %v %v %v", a, b, c)
 	}
-	if l := p.Link("h1-r"); l == nil || l.Impair != (wire.Impairment{Delay: time.Millisecond, Loss: 0.01, Rate: 10e6, Queue: 50}) {
+	if l := p.Link("h1-r"); l == nil || l.Impair != (linkmodel.Impairment{Delay: time.Millisecond, Loss: 0.01, Rate: 10e6, Queue: 50}) {
 		t.Errorf("link h1-r = %+v", l)
 	}
 	if p.Link("back") == nil || p.Link("r-h2") == nil || !p.Link("r-h2").Direct {

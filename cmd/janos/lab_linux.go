@@ -22,6 +22,7 @@ import (
 	"github.com/janos-os/janos/lab/nodes"
 	"github.com/janos-os/janos/lab/traffic"
 	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // labSystemCommands are those that need Linux.
@@ -520,9 +521,9 @@ func labDoCommand() *cobra.Command {
 				a.Node, a.Link = "", args[1]
 			case lab.Impair:
 				a.Node, a.Link = "", args[1]
-				a.Impair = wire.Impairment{Delay: delay, Loss: loss}
+				a.Impair = linkmodel.Impairment{Delay: delay, Loss: loss}
 				if rate != "" {
-					r, err := wire.ParseRate(rate)
+					r, err := linkmodel.ParseRate(rate)
 					if err != nil {
 						return errs.New(errs.Invalid, "%w", err)
 					}

@@ -7,6 +7,7 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/lab"
 	"github.com/janos-os/janos/lab/wire"
+	"github.com/janos-os/janos/linkmodel"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
@@ -37,9 +38,8 @@ type lane struct {
 	cable  *cable
 	in     nodeos.Link // the end where frames come in
 	out    nodeos.Link
-	model  *wire.Lane
-	flight []flight // flight[head:], earliest first
-	head   int
+	model  *linkmodel.Lane
+	flight linkmodel.Fifo[flight] // under way, earliest first
 	free   [][]byte
 	batch  packet.Batch
 	stats  wire.Stats
@@ -90,7 +90,7 @@ func (w *wires) cable(d *nodeos.Domain, seed uint64, l *lab.LinkPlan) (*cable, e
 	c := &cable{}
 	for e := range 2 {
 		// The same random numbers as the wire process uses for this direction.
-		model := wire.NewLane(l.Impair, clock.NewRand(seed, uint64(2*l.Index+e)))
+		model := linkmodel.NewLane(l.Impair, clock.NewRand(seed, uint64(2*l.Index+e)))
 		ln := &lane{cable: c, in: ends[e], out: ends[1-e], model: model}
 		t, err := d.NewTask(nodeos.TaskSpec{Name: fmt.Sprintf("%s.%d", l.Name, e), Run: ln})
 		if err != nil {
@@ -117,11 +117,11 @@ func (l *lane) Run(b nodeos.Budget) nodeos.Used {
 		l.take(b.Now, p.Data())
 	}
 	cache.FreeBatch(&l.batch)
-	for l.head < len(l.flight) && l.flight[l.head].arrival <= b.Now {
+	for l.flight.Len() > 0 && l.flight.At(0).arrival <= b.Now {
 		if l.batch.Room() == 0 {
 			l.out.Send(cache, &l.batch)
 		}
-		f := &l.flight[l.head]
+		f := l.flight.Pop()
 		if p := cache.AllocFrom(packet.Node, f.frame); p != nil {
 			l.batch.Append(p)
 			l.stats.Delivered++
@@ -129,15 +129,13 @@ func (l *lane) Run(b nodeos.Budget) nodeos.Used {
 			l.stats.Undelivered++ // no packet memory left
 		}
 		l.free = append(l.free, f.frame)
-		*f = flight{}
-		l.head++
 	}
 	l.out.Send(cache, &l.batch)
 	switch {
 	case more:
 		used.Next = nodeos.More
-	case l.head < len(l.flight):
-		used.Next, used.Until = nodeos.IdleUntil, l.flight[l.head].arrival
+	case l.flight.Len() > 0:
+		used.Next, used.Until = nodeos.IdleUntil, l.flight.At(0).arrival
 	}
 	return used
 }
@@ -151,13 +149,13 @@ func (l *lane) take(now clock.Time, frame []byte) {
 	}
 	arrival, v := l.model.Offer(now, len(frame))
 	switch {
-	case v == wire.Lost:
+	case v == linkmodel.Lost:
 		l.stats.Lost++
 		return
-	case v == wire.QueueFull:
+	case v == linkmodel.QueueFull:
 		l.stats.QueueFull++
 		return
-	case len(l.flight)-l.head >= maxUnderWay:
+	case l.flight.Len() >= maxUnderWay:
 		l.stats.Overflow++
 		return
 	}
@@ -165,11 +163,7 @@ func (l *lane) take(now clock.Time, frame []byte) {
 	if k := len(l.free); k > 0 {
 		mem, l.free = l.free[k-1], l.free[:k-1]
 	}
-	if l.head > 0 && len(l.flight) == cap(l.flight) {
-		l.flight = l.flight[:copy(l.flight, l.flight[l.head:])]
-		l.head = 0
-	}
-	l.flight = append(l.flight, flight{arrival, append(mem[:0], frame...)})
+	l.flight.Push(flight{arrival, append(mem[:0], frame...)})
 }
 
 // do runs fn where the lanes run.

@@ -1,5 +1,7 @@
 package wire
 
+import "github.com/janos-os/janos/linkmodel"
+
 // Config says which interfaces of the current network namespace are joined.
 type Config struct {
 	Seed  uint64       `json:"seed"` // determines which frames get lost
@@ -8,9 +10,9 @@ type Config struct {
 
 // LinkConfig is one link.
 type LinkConfig struct {
-	Name   string     `json:"name"`
-	Ports  [2]string  `json:"ports"` // interface names
-	Impair Impairment `json:"impairment"`
+	Name   string               `json:"name"`
+	Ports  [2]string            `json:"ports"` // interface names
+	Impair linkmodel.Impairment `json:"impairment"`
 }
 
 // Stats counts one direction of a link since the start. Every frame that arrived at the interface is in exactly one of the

@@ -1,10 +1,9 @@
 // Package wire is the cable of a laboratory network: it carries frames between two interfaces and gives every direction a delay, a
 // loss, a rate and a queue, because the kernels that laboratories run on often have no netem.
 //
-// [Impairment] says what a link does to frames. A [Lane] is one direction of a link: it decides for every frame, from the
-// time and its own random numbers alone, whether and when it arrives. It touches no frame and no clock, so the same lane serves
-// a simulation and a real link. On Linux [Run] is the real thing: a loop in one thread that moves frames between pairs of
-// packet sockets; `janos lab wire` runs it as a process of its own in a network namespace of its own ([Main]), controlled over its
+// What happens to a frame is decided by package linkmodel; this package moves the frames. [Config] and [Stats] describe the links
+// of a wire in any form; on Linux [Wire] is the real thing: a loop in one thread that moves frames between pairs of
+// packet sockets. `janos lab wire` runs it as a process of its own in a network namespace of its own ([Main]), controlled over its
 // standard input.
 //
 // Life of a wire: a [Config] is read, sockets are opened, "ready" is written, frames are carried until standard input ends.

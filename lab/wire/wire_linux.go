@@ -13,6 +13,7 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // The way of a frame, in the order of this file:
@@ -54,9 +55,8 @@ type Wire struct {
 type port struct {
 	fd    int
 	peer  *port
-	lane  *Lane
-	queue []flight // queue[head:] are under way to peer, earliest first
-	head  int
+	lane  *linkmodel.Lane
+	queue linkmodel.Fifo[flight] // under way to peer, earliest first
 	stats Stats
 }
 
@@ -97,7 +97,7 @@ func (w *Wire) open(cfg Config) (err error) {
 			return errs.New(errs.Invalid, "link %s: %w", l.Name, err)
 		}
 		for d, name := range l.Ports {
-			p := &port{fd: -1, lane: NewLane(l.Impair, clock.NewRand(cfg.Seed, uint64(2*i+d)))}
+			p := &port{fd: -1, lane: linkmodel.NewLane(l.Impair, clock.NewRand(cfg.Seed, uint64(2*i+d)))}
 			w.ports = append(w.ports, p)
 			ifc, err := net.InterfaceByName(name)
 			if err != nil {
@@ -227,21 +227,17 @@ func (w *Wire) receive(p *port, now clock.Time) {
 		frame := w.io.Frame(i)
 		arrival, v := p.lane.Offer(now, len(frame))
 		switch {
-		case v == Lost:
+		case v == linkmodel.Lost:
 			p.stats.Lost++
 			continue
-		case v == QueueFull:
+		case v == linkmodel.QueueFull:
 			p.stats.QueueFull++
 			continue
 		case w.held == maxHeld:
 			p.stats.Overflow++
 			continue
 		}
-		if p.head > 0 && len(p.queue) == cap(p.queue) {
-			p.queue = p.queue[:copy(p.queue, p.queue[p.head:])]
-			p.head = 0
-		}
-		p.queue = append(p.queue, flight{arrival, frame, w.io.Memory[i]})
+		p.queue.Push(flight{arrival, frame, w.io.Memory[i]})
 		w.io.Memory[i] = nil
 		w.held++
 	}
@@ -264,14 +260,11 @@ func (w *Wire) take() []byte {
 func (w *Wire) deliver(now clock.Time) {
 	next := clock.Never
 	for _, p := range w.ports {
-		for p.head < len(p.queue) && p.queue[p.head].arrival <= now {
-			due := p.queue[p.head:min(len(p.queue), p.head+batch)]
-			k := 1
-			for k < len(due) && due[k].arrival <= now {
+		for p.queue.Len() > 0 && p.queue.At(0).arrival <= now {
+			k := 0
+			for k < min(p.queue.Len(), batch) && p.queue.At(k).arrival <= now {
+				w.io.Set(k, p.queue.At(k).frame)
 				k++
-			}
-			for i := range k {
-				w.io.Set(i, due[i].frame)
 			}
 			sent := w.io.Send(p.peer.fd, k)
 			p.stats.Delivered += uint64(sent)
@@ -280,17 +273,13 @@ func (w *Wire) deliver(now clock.Time) {
 				p.stats.Undelivered++
 				sent = 1
 			}
-			for i := range sent {
-				w.free = append(w.free, due[i].memory)
-				due[i] = flight{}
+			for range sent {
+				w.free = append(w.free, p.queue.Pop().memory)
 			}
 			w.held -= sent
-			p.head += sent
 		}
-		if p.head == len(p.queue) {
-			p.queue, p.head = p.queue[:0], 0
-		} else {
-			next = min(next, p.queue[p.head].arrival)
+		if p.queue.Len() > 0 {
+			next = min(next, p.queue.At(0).arrival)
 		}
 	}
 	if next == w.armed || next == clock.Never {
@@ -344,7 +333,7 @@ func (w *Wire) Stop() {
 }
 
 // Impair gives both directions of a link another impairment.
-func (w *Wire) Impair(link string, im Impairment) error {
+func (w *Wire) Impair(link string, im linkmodel.Impairment) error {
 	if err := im.Check(); err != nil {
 		return errs.New(errs.Invalid, "link %s: %w", link, err)
 	}
@@ -389,9 +378,9 @@ func (w *Wire) Stats() ([]LinkStats, error) {
 // Command is a line of a wire process's standard input: {"op":"impair","link":"a-b","impairment":{"loss":0.5}} or
 // {"op":"stats"}. Each is answered by one Reply line.
 type Command struct {
-	Op     string     `json:"op"`
-	Link   string     `json:"link,omitempty"`
-	Impair Impairment `json:"impairment,omitzero"`
+	Op     string               `json:"op"`
+	Link   string               `json:"link,omitempty"`
+	Impair linkmodel.Impairment `json:"impairment,omitzero"`
 }
 
 // Reply is a line of a wire process's standard output. The first one, without being asked for, says that the wire is ready or

@@ -15,6 +15,7 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/linkmodel"
 )
 
 // cable is a namespace with two pairs of virtual links, a0-a1 and b0-b1; the wire joins a1 and b1.
@@ -25,7 +26,7 @@ type cable struct {
 	w    *Wire
 }
 
-func newCable(t testing.TB, im Impairment) *cable {
+func newCable(t testing.TB, im linkmodel.Impairment) *cable {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: makes network namespaces")
@@ -154,7 +155,7 @@ func (c *cable) stats() [2]Stats {
 }
 
 func TestCarriesBothWaysInOrder(t *testing.T) {
-	c := newCable(t, Impairment{Delay: time.Millisecond})
+	c := newCable(t, linkmodel.Impairment{Delay: time.Millisecond})
 	for i := range uint32(200) {
 		c.put(c.a, frame(i, 60+int(i)))
 		c.put(c.b, frame(1000+i, 1514))
@@ -174,7 +175,7 @@ func TestCarriesBothWaysInOrder(t *testing.T) {
 }
 
 func TestKeepsVLANTags(t *testing.T) {
-	c := newCable(t, Impairment{})
+	c := newCable(t, linkmodel.Impairment{})
 	f := frame(1, 100)
 	copy(f[12:], []byte{0x81, 0x00, 0x20, 0x07, 0x88, 0xb5})
 	c.put(c.a, f)
@@ -184,7 +185,7 @@ func TestKeepsVLANTags(t *testing.T) {
 }
 
 func TestLossChangesAtRunTime(t *testing.T) {
-	c := newCable(t, Impairment{Loss: 1})
+	c := newCable(t, linkmodel.Impairment{Loss: 1})
 	for i := range uint32(20) {
 		c.put(c.a, frame(i, 60))
 	}
@@ -192,7 +193,7 @@ func TestLossChangesAtRunTime(t *testing.T) {
 	// read after it; the last frame tells that all have been seen.
 	for c.stats()[0].Received < 20 {
 	}
-	if err := c.w.Impair("a-b", Impairment{}); err != nil {
+	if err := c.w.Impair("a-b", linkmodel.Impairment{}); err != nil {
 		t.Fatal(err)
 	}
 	c.put(c.a, frame(99, 60))
@@ -202,16 +203,16 @@ func TestLossChangesAtRunTime(t *testing.T) {
 	if s := c.stats()[0]; s != (Stats{Received: 21, Lost: 20, Delivered: 1}) {
 		t.Errorf("stats = %+v", s)
 	}
-	if err := c.w.Impair("b-a", Impairment{}); err == nil {
+	if err := c.w.Impair("b-a", linkmodel.Impairment{}); err == nil {
 		t.Error("an unknown link was accepted")
 	}
-	if err := c.w.Impair("a-b", Impairment{Loss: 2}); err == nil {
+	if err := c.w.Impair("a-b", linkmodel.Impairment{Loss: 2}); err == nil {
 		t.Error("an impossible loss was accepted")
 	}
 }
 
 func TestOtherEndDown(t *testing.T) {
-	c := newCable(t, Impairment{})
+	c := newCable(t, linkmodel.Impairment{})
 	set := func(up bool) {
 		h, err := c.ns.Netlink()
 		if err != nil {
@@ -243,7 +244,7 @@ func TestOtherEndDown(t *testing.T) {
 }
 
 func TestStoppedWireSaysSo(t *testing.T) {
-	c := newCable(t, Impairment{})
+	c := newCable(t, linkmodel.Impairment{})
 	c.w.Stop()
 	<-c.w.done
 	if _, err := c.w.Stats(); err == nil {
@@ -254,7 +255,7 @@ func TestStoppedWireSaysSo(t *testing.T) {
 
 // BenchmarkCarry measures a frame's way over a real wire, in rounds of 64.
 func BenchmarkCarry(b *testing.B) {
-	c := newCable(b, Impairment{})
+	c := newCable(b, linkmodel.Impairment{})
 	f := frame(1, 64)
 	io := sys.NewFrameBatch(batch)
 	for i := range io.Memory {

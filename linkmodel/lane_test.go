@@ -1,7 +1,8 @@
-package wire
+package linkmodel
 
 import (
 	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -99,32 +100,37 @@ func TestSendTime(t *testing.T) {
 	}
 }
 
-func TestParseRate(t *testing.T) {
-	for s, want := range map[string]BitRate{
-		"10Mbit": 10e6, "1.5 gbit": 1.5e9, "64kbit": 64e3, "1000bit": 1000,
-	} {
-		got, err := ParseRate(s)
-		if err != nil || got != want {
-			t.Errorf("ParseRate(%q) = %v, %v", s, got, err)
-		}
-		if back, err := ParseRate(got.String()); err != nil || back != got {
-			t.Errorf("%v does not read back: %v, %v", got, back, err)
+func TestLaneReset(t *testing.T) {
+	l := NewLane(Impairment{Delay: time.Second, Rate: 1e6, Queue: 1}, clock.NewRand(1, 1))
+	for range 2 {
+		if _, v := l.Offer(0, 1250); v != Carried {
+			t.Fatal(v)
 		}
 	}
-	for _, s := range []string{"", "10", "Mbit", "-1Mbit", "1bit", "1e30Gbit", "nanMbit", "10MB"} {
-		if r, err := ParseRate(s); err == nil {
-			t.Errorf("ParseRate(%q) = %v", s, r)
-		}
+	if _, v := l.Offer(0, 1250); v != QueueFull || l.Sending(0) != 2 || l.Sending(10*ms) != 1 {
+		t.Fatalf("%v, %d are sent or wait", v, l.Sending(10*ms))
+	}
+	l.Reset()
+	l.Set(Impairment{Rate: 1e6})
+	if at, v := l.Offer(10*ms, 1250); at != 20*ms || v != Carried || l.Sending(10*ms) != 1 {
+		t.Errorf("after a reset a frame gets %v %v, want 20 ms as on a free line", at, v)
 	}
 }
 
-func FuzzParseRate(f *testing.F) {
-	for _, s := range []string{"10Mbit", "1.5Gbit", "0x10kbit", "infbit"} {
-		f.Add(s)
+// BenchmarkLane offers frames to a line that is always full, at lengths of the queue that a slice as its memory would suffer from.
+func BenchmarkLane(b *testing.B) {
+	for _, queue := range []int{10, 1023, 65_535} {
+		b.Run(strconv.Itoa(queue), func(b *testing.B) {
+			l := NewLane(Impairment{Rate: 1e9, Loss: 0.01, Queue: queue}, clock.NewRand(1, 1))
+			for range queue + 1 {
+				l.Offer(0, 1250)
+			}
+			now := clock.Time(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				now += 10_000
+				l.Offer(now, 1250)
+			}
+		})
 	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if r, err := ParseRate(s); err == nil && (r < MinRate || r > MaxRate) {
-			t.Errorf("ParseRate(%q) = %d is out of range", s, r)
-		}
-	})
 }
