@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/janos-os/janos/clock"
@@ -69,7 +70,10 @@ func StatusOf(n *node.Node) Status {
 		if err != nil {
 			continue // closed since
 		}
-		x := Link{Name: i.Name, Driver: i.Driver, Number: i.Number, MTU: i.MTU, Prefixes: i.Prefixes, Notes: i.Notes, Stats: st}
+		x := Link{Name: i.Name, Driver: i.Driver, Number: i.Number, MTU: i.MTU, Prefixes: i.Prefixes, Notes: slices.Clone(i.Notes), Stats: st}
+		if e, ok := l.(interface{ Err() error }); ok && e.Err() != nil {
+			x.Notes = append(x.Notes, e.Err().Error())
+		}
 		if i.HWAddr != [6]byte{} {
 			x.HWAddr = net.HardwareAddr(i.HWAddr[:]).String()
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/ee/ants/element"
 	"github.com/janos-os/janos/ee/ants/routing"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
@@ -36,21 +37,26 @@ type Env struct {
 
 // Node is a running node.
 type Node struct {
-	spec    *Spec
-	env     Env
-	os      *nodeos.Node
-	engine  *vm.Engine
-	ownVM   bool
-	events  *EventLog
-	eeDom   *nodeos.Domain
-	ee      *ants.EE
-	router  *routing.Router
-	sink    io.Closer
-	graph   *click.Router
-	graphed string
-	once    sync.Once
-	closed  error
-	done    chan struct{}
+	spec   *Spec
+	env    Env
+	os     *nodeos.Node
+	engine *vm.Engine
+	ownVM  bool
+	events *EventLog
+	eeDom  *nodeos.Domain
+	ee     *ants.EE
+	router *routing.Router
+	sink   io.Closer
+	keeper *keeper // of the links' interfaces; nil if it has none
+
+	mu       sync.Mutex // guards what an interface that comes back changes
+	graph    *click.Router
+	graphDom *nodeos.Domain
+	graphed  string
+
+	once   sync.Once
+	closed error
+	done   chan struct{}
 }
 
 // Start makes a node of spec. If it fails, whatever it had begun is undone.
@@ -81,7 +87,7 @@ func Start(spec *Spec, env Env) (*Node, error) {
 		return nil, errors.Join(err, events.Close())
 	}
 	n := &Node{spec: spec, env: env, os: os, engine: env.Engine, events: events, done: make(chan struct{})}
-	for _, step := range []func() error{n.openLinks, n.startRouting, n.startANTS, n.startGraph, n.registerProtocols} {
+	for _, step := range []func() error{n.openLinks, n.holdInterfaces, n.startRouting, n.startANTS, n.startGraph, n.registerProtocols, n.watchInterfaces} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, n.Close())
 		}
@@ -108,13 +114,38 @@ func (n *Node) openLinks() error {
 			}
 			continue
 		}
-		link, err := n.os.OpenLink(nodeos.LinkSpec{Name: l.Name, Driver: l.Driver, Device: l.Device, Ring: l.Ring, Opts: l.Options})
-		if err != nil {
+		if err := n.openLink(&l); err != nil {
 			return err
 		}
-		for _, note := range link.Info().Notes {
-			n.env.Log.Warn("link degraded", "link", l.Name, "note", note)
-		}
+	}
+	return nil
+}
+
+// openLink opens a link with a registered driver.
+func (n *Node) openLink(l *Link) error {
+	link, err := n.os.OpenLink(nodeos.LinkSpec{Name: l.Name, Driver: l.Driver, Device: l.Device, Ring: l.Ring, Opts: l.Options})
+	if err != nil {
+		return err
+	}
+	for _, note := range link.Info().Notes {
+		n.env.Log.Warn("link degraded", "link", l.Name, "note", note)
+	}
+	return nil
+}
+
+// holdInterfaces keeps other nodes from the host's interfaces, where the node has opened links on them itself.
+func (n *Node) holdInterfaces() error {
+	if n.env.OpenLink != nil || n.env.Stepped {
+		return nil
+	}
+	k, err := n.keepLinks()
+	n.keeper = k
+	return err
+}
+
+func (n *Node) watchInterfaces() error {
+	if n.keeper != nil {
+		n.keeper.watch()
 	}
 	return nil
 }
@@ -132,7 +163,7 @@ func (n *Node) startRouting() error {
 		s.Generation = 1 // the calendar is not part of a simulation
 	}
 	for _, l := range n.spec.Links {
-		s.Links = append(s.Links, routing.LinkSpec{Name: l.Name, Metric: uint16(l.Cost), Peers: l.Peers})
+		s.Links = append(s.Links, l.routing())
 	}
 	r, err := routing.New(n.os.Root(), s)
 	if err != nil {
@@ -183,20 +214,37 @@ func (n *Node) startGraph() error {
 	if err != nil {
 		return n.spec.place(err)
 	}
+	n.mu.Lock()
+	n.graphed = text
+	n.mu.Unlock()
 	if len(spec.Elements) == 0 {
-		n.graphed = text
 		return nil
 	}
 	d, err := n.os.Root().NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: "graph"}})
 	if err != nil {
 		return err
 	}
-	n.graph, err = click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee}})
+	g, err := click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee}})
 	if err != nil {
+		d.Terminate(err)
 		return n.spec.place(err)
 	}
-	n.graphed = text
+	n.mu.Lock()
+	n.graph, n.graphDom = g, d
+	n.mu.Unlock()
 	return nil
+}
+
+// closeGraph ends the graph and its domain, if there is one.
+func (n *Node) closeGraph() {
+	n.mu.Lock()
+	g, d := n.graph, n.graphDom
+	n.graph, n.graphDom = nil, nil
+	n.mu.Unlock()
+	if g != nil {
+		g.Close()
+		d.Terminate(errs.New(errs.Dead, "the graph ends"))
+	}
 }
 
 func (n *Node) registerProtocols() error {
@@ -227,11 +275,20 @@ func (n *Node) ANTS() *ants.EE { return n.ee }
 // Router returns who finds neighbours and routes, or nil if that is off.
 func (n *Node) Router() *routing.Router { return n.router }
 
-// Graph returns the running element graph, or nil if the configuration is empty.
-func (n *Node) Graph() *click.Router { return n.graph }
+// Graph returns the running element graph, or nil if the configuration is empty. It ends, and another takes its place,
+// when an interface of the host was removed and has come back.
+func (n *Node) Graph() *click.Router {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.graph
+}
 
 // GraphText returns the configuration that runs.
-func (n *Node) GraphText() string { return n.graphed }
+func (n *Node) GraphText() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.graphed
+}
 
 // Events returns the event log.
 func (n *Node) Events() *EventLog { return n.events }
@@ -243,9 +300,10 @@ func (n *Node) Done() <-chan struct{} { return n.done }
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		var all []error
-		if n.graph != nil {
-			n.graph.Close()
+		if n.keeper != nil {
+			n.keeper.close()
 		}
+		n.closeGraph()
 		if n.sink != nil {
 			all = append(all, n.sink.Close())
 		}

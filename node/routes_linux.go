@@ -10,9 +10,7 @@ import (
 func (n *Node) kernelRoutes() (io.Closer, error) {
 	device := make(map[string]string)
 	for _, l := range n.spec.Links {
-		if device[l.Name] = l.Device; l.Device == "" {
-			device[l.Name] = l.Name
-		}
+		device[l.Name] = l.device()
 	}
 	return kroute.Open(n.router, kroute.Spec{
 		Device: func(link string) string { return device[link] },

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/ee/ants"
+	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
 )
@@ -165,4 +166,17 @@ func (l *Link) socket() bool {
 		return err == nil
 	}
 	return l.Driver == "udp"
+}
+
+// device returns the name of the interface that the link is on.
+func (l *Link) device() string {
+	if l.Device == "" {
+		return l.Name
+	}
+	return l.Device
+}
+
+// routing returns the link as package routing wants it.
+func (l *Link) routing() routing.LinkSpec {
+	return routing.LinkSpec{Name: l.Name, Metric: uint16(l.Cost), Peers: l.Peers}
 }

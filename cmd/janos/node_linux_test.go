@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
 
 	"github.com/janos-os/janos/control"
@@ -401,4 +404,214 @@ func TestNodeAgainstItsNeighbour(t *testing.T) {
 	if code := a.end(syscall.SIGINT); code != 0 {
 		t.Errorf("exit code %d after an interrupt", code)
 	}
+}
+
+// TestNodeComesAndGoes starts a node twice, kills it, starts it again, takes its interface away and gives it another one.
+func TestNodeComesAndGoes(t *testing.T) {
+	p := newPair(t)
+	p.file("a", "10.255.0.1", "192.0.2.0/24")
+	p.file("b", "10.255.0.2", "198.51.100.0/24")
+	a, b := p.run(p.a, "a"), p.run(p.b, "b")
+	a.awaitNeighbour("10.255.0.2")
+	b.awaitNeighbour("10.255.0.1")
+	theirs := "[10.255.0.1/32 192.0.2.0/24]"
+	b.await("routes in the kernel", func() bool { return fmt.Sprint(p.routes(p.b)) == theirs })
+
+	// The same file again, and another file with the same interface.
+	again := p.start(p.b, "b")
+	if code := again.end(0); code != 20 || !strings.Contains(again.log.String(), "another node runs on interface eth0") {
+		t.Errorf("started twice: exit code %d\n%s", code, again.log)
+	}
+	p.file("c", "10.255.0.3", "203.0.113.0/24")
+	again = p.start(p.b, "c")
+	if code := again.end(0); code != 20 || !strings.Contains(again.log.String(), "another node runs on interface eth0") {
+		t.Errorf("two nodes on one interface: exit code %d\n%s", code, again.log)
+	}
+	if _, err := os.Stat(filepath.Join(p.dir, "c.sock")); err == nil {
+		t.Error("a node that did not start has left a control socket")
+	}
+	// Another interface's node with the control socket of this one.
+	write(t, p.dir, "d.yaml", "node: d\naddress: 10.255.0.4\ncontrol: b.sock\nlinks: []\nrouting: {off: true}\n")
+	again = p.start(p.a, "d")
+	if code := again.end(0); code != 20 || !strings.Contains(again.log.String(), "another node answers there") {
+		t.Errorf("a socket that is taken: exit code %d\n%s", code, again.log)
+	}
+	if s, err := b.Status(context.Background()); err != nil || s.PID != b.cmd.Process.Pid {
+		t.Errorf("the node that was there: %v, %+v", err, s)
+	}
+
+	// Killed, it leaves routes and a socket, and nothing on the interface; the next run makes both its own.
+	b.end(syscall.SIGKILL)
+	if fmt.Sprint(p.routes(p.b)) != theirs {
+		t.Error("kill -9 leaves no routes: this test tests nothing")
+	}
+	if n := p.programs(p.b); n != 0 {
+		t.Errorf("%d programs are on the interface of a dead node", n)
+	}
+	b = p.run(p.b, "b")
+	b.awaitNeighbour("10.255.0.1")
+	b.await("routes in the kernel", func() bool { return fmt.Sprint(p.routes(p.b)) == theirs })
+	if n := p.programs(p.b); n != 1 {
+		t.Errorf("%d programs are on the interface, want one", n)
+	}
+
+	// The interface goes, and one of the same name comes.
+	h, err := p.b.Netlink()
+	must(t, err)
+	l, err := h.LinkByName("eth0")
+	must(t, err)
+	must(t, h.LinkDel(l))
+	h.Close()
+	for _, n := range []*nodeProcess{a, b} {
+		n.await("the node says that its link does not work", func() bool {
+			s, err := n.Status(context.Background())
+			return err == nil && strings.Contains(fmt.Sprint(s.Links[0].Notes), "down or gone")
+		})
+	}
+	p.wire()
+	for n, addr := range map[*nodeProcess]string{a: "10.255.0.2", b: "10.255.0.1"} {
+		n.await("a link that works", func() bool {
+			s, err := n.Status(context.Background())
+			return err == nil && len(s.Links) == 1 && len(s.Links[0].Notes) == 0
+		})
+		n.awaitNeighbour(addr)
+	}
+	b.await("routes in the kernel", func() bool { return fmt.Sprint(p.routes(p.b)) == theirs })
+	ping, err := filepath.Abs("../../examples/capsules/ping/protocol.yaml")
+	must(t, err)
+	out, _ := janos(t, p.dir, 0, "capsule", "send", ping, "--control", "b.sock", "--to", "10.255.0.1", "--size", "64", "--probe", "--count", "3", "--interval", "1ms")
+	contains(t, out, "3 sent, 3 came back")
+
+	for _, n := range []*nodeProcess{a, b} {
+		if code := n.end(syscall.SIGTERM); code != 0 {
+			t.Errorf("exit code %d after SIGTERM", code)
+		}
+	}
+	for _, ns := range []*netns.Namespace{p.a, p.b} {
+		if r := p.routes(ns); len(r) != 0 {
+			t.Errorf("routes left: %v", r)
+		}
+		if n := p.programs(ns); n != 0 {
+			t.Errorf("%d programs left", n)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(p.dir, "*.sock")); len(left) != 0 {
+		t.Errorf("sockets left: %v", left)
+	}
+}
+
+// programs returns how many BPF programs the interface of a namespace has at its ingress.
+func (p *pair) programs(ns *netns.Namespace) (n int) {
+	p.t.Helper()
+	must(p.t, ns.Do(func() error {
+		i, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		r, err := link.QueryPrograms(link.QueryOptions{Target: i.Index, Attach: ebpf.AttachTCXIngress})
+		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, syscall.EINVAL) {
+			p.t.Skip("this kernel has no tcx")
+		}
+		if err == nil {
+			n = len(r.Programs)
+		}
+		return err
+	}))
+	return n
+}
+
+// TestNodeWithLongFrames: an interface whose MTU is above what packets hold works, and the status says what does not.
+func TestNodeWithLongFrames(t *testing.T) {
+	p := newPair(t)
+	for _, ns := range []*netns.Namespace{p.a, p.b} {
+		h, err := ns.Netlink()
+		must(t, err)
+		l, err := h.LinkByName("eth0")
+		must(t, err)
+		must(t, h.LinkSetMTU(l, 9000))
+		h.Close()
+	}
+	p.file("a", "10.255.0.1", "192.0.2.0/24")
+	p.file("b", "10.255.0.2", "198.51.100.0/24")
+	a, _ := p.run(p.a, "a"), p.run(p.b, "b")
+	a.awaitNeighbour("10.255.0.2")
+	s, err := a.Status(context.Background())
+	must(t, err)
+	if notes := fmt.Sprint(s.Links[0].Notes); !strings.Contains(notes, "MTU 9000 is more than the node's packet frames hold") {
+		t.Errorf("notes %s", notes)
+	}
+	ping, err := filepath.Abs("../../examples/capsules/ping/protocol.yaml")
+	must(t, err)
+	out, _ := janos(t, p.dir, 0, "capsule", "send", ping, "--control", "a.sock", "--to", "10.255.0.2", "--size", "1400", "--probe", "--count", "3", "--interval", "1ms")
+	contains(t, out, "3 sent, 3 came back")
+	// Longer than a frame, claimed or not: dropped and counted, or the host's; the node goes on.
+	must(t, p.b.Do(func() error {
+		c, err := net.Dial("udp4", fmt.Sprintf("10.9.0.1:%d", ants.UDPPort))
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		big := (&ants.Capsule{Method: ants.MethodID{1}, Src: 1, Dst: 2, Prev: 1, Data: make([]byte, 6000)}).Append(nil)
+		_, err = c.Write(big)
+		return err
+	}))
+	a.await("the long frame is counted", func() bool {
+		s, err := a.Status(context.Background())
+		return err == nil && s.Links[0].Stats.RxDrops > 0
+	})
+	out, _ = janos(t, p.dir, 0, "capsule", "send", ping, "--control", "a.sock", "--to", "10.255.0.2", "--size", "64", "--probe", "--count", "3", "--interval", "1ms")
+	contains(t, out, "3 sent, 3 came back")
+}
+
+// TestNodeWithoutPrivileges runs two nodes over UDP sockets as a user that may nothing.
+func TestNodeWithoutPrivileges(t *testing.T) {
+	dir := t.TempDir()
+	user := &syscall.SysProcAttr{}
+	if os.Geteuid() == 0 {
+		must(t, os.Chmod(filepath.Dir(dir), 0o755)) // the test's own directory, private by default
+		must(t, os.Chown(dir, 65534, 65534))
+		user.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+	}
+	self := filepath.Join(dir, "janos")
+	exe, err := os.ReadFile("/proc/self/exe")
+	must(t, err)
+	must(t, os.WriteFile(self, exe, 0o755))
+	var ports []string
+	for range 2 {
+		c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+		must(t, err)
+		ports = append(ports, c.LocalAddr().String())
+		must(t, c.Close())
+	}
+	start := func(name, text string) *nodeProcess {
+		write(t, dir, name+".yaml", text)
+		n := &nodeProcess{Client: control.Dial(filepath.Join(dir, name+".sock")), t: t, log: new(bytes.Buffer)}
+		n.cmd = exec.Command(self, "node", "run", name+".yaml")
+		n.cmd.Dir, n.cmd.Env, n.cmd.SysProcAttr = dir, append(os.Environ(), envMain+"=1"), user
+		n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
+		must(t, n.cmd.Start())
+		t.Cleanup(func() {
+			if n.cmd.ProcessState == nil {
+				_ = n.cmd.Process.Kill()
+				_ = n.cmd.Wait()
+			}
+		})
+		return n
+	}
+	n := start("real", "node: real\naddress: 10.255.0.9\nlinks: [{name: lo}]\n")
+	if code := n.end(0); code == 0 || !strings.Contains(n.log.String(), "janos doctor") {
+		t.Errorf("an interface without privileges: exit code %d\n%s", code, n.log)
+	}
+	overlay := "node: %s\naddress: %s\ncontrol: %s.sock\nlinks: [{name: over, driver: udp, device: '%s', peers: ['%s']}]\n"
+	a := start("a", fmt.Sprintf(overlay, "a", "10.255.0.1", "a", ports[0], ports[1]))
+	start("b", fmt.Sprintf(overlay, "b", "10.255.0.2", "b", ports[1], ports[0]))
+	a.awaitNeighbour("10.255.0.2")
+	ping, err := filepath.Abs("../../examples/capsules/ping/protocol.yaml")
+	must(t, err)
+	if os.Geteuid() == 0 { // the node reads the description itself
+		must(t, os.CopyFS(filepath.Join(dir, "ping"), os.DirFS(filepath.Dir(ping))))
+		ping = filepath.Join(dir, "ping", "protocol.yaml")
+	}
+	out, _ := janos(t, dir, 0, "capsule", "send", ping, "--control", "a.sock", "--to", "10.255.0.2", "--size", "64", "--probe", "--count", "3", "--interval", "1ms")
+	contains(t, out, "3 sent, 3 came back")
 }
