@@ -118,7 +118,7 @@ With --wait, what they deliver to --port of this node is printed; "janos capsule
 			}
 			fmt.Fprintf(out, "%d sent, %d came back, %d lost", res.Sent, res.Received, len(res.Lost))
 			if res.Received > 0 {
-				fmt.Fprintf(out, "; round trip min %s median %s max %s", res.Quantile(0), res.Quantile(0.5), res.Quantile(1))
+				fmt.Fprintf(out, "; round trip min %s median %s max %s", round(res.Quantile(0)), round(res.Quantile(0.5)), round(res.Quantile(1)))
 			}
 			fmt.Fprintln(out)
 			return nil
@@ -141,6 +141,9 @@ With --wait, what they deliver to --port of this node is printed; "janos capsule
 	}
 	return c
 }
+
+// round makes a time short enough to be read.
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
 
 // bundleFile returns the absolute path of the description that arg names, a file or a directory with a protocol.yaml. It is empty if
 // arg can only be the name of a protocol.
