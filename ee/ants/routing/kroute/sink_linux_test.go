@@ -10,15 +10,12 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/netns"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // source is a Source that the test drives.
 type source struct {
