@@ -112,7 +112,7 @@ the same module and names the same place.`
 		v, err := c.ReadHandler(ctx, args[0])
 		return v, func(io.Writer) { fmt.Fprintln(out, strings.TrimSuffix(v, "\n")) }, err
 	})
-	handler.Example = "  janos show handler list\n  janos show handler ants.counts"
+	handler.Example = "  janos show handler list\n  janos show handler ants.handlers"
 	var follow bool
 	var kind string
 	var count int

@@ -34,7 +34,8 @@ type step struct {
 }
 
 // stepsOf reads the fenced blocks of a page. In console blocks a command stands behind "$ " and is followed by what it prints, and
-// by "[exit N]" if that is not zero. Blocks of other languages with file=NAME are that file, or a change of it for diff.
+// by "[exit N]" if that is not zero. Blocks of other languages with file=NAME are that file, or a change of it for diff. Text is only
+// looked at.
 func stepsOf(t *testing.T, page string) []step {
 	t.Helper()
 	var steps []step
@@ -46,12 +47,12 @@ func stepsOf(t *testing.T, page string) []step {
 		switch {
 		case fenced && kind == "":
 			kind, file, _ = strings.Cut(fence, " file=")
-			if kind == "" || kind != "console" && file == "" {
-				t.Fatalf("line %d: a block that is neither console nor has file=NAME; indent what shall not be run", i+1)
+			if kind == "" || kind != "console" && kind != "text" && file == "" {
+				t.Fatalf("line %d: a block that is neither console nor text nor has file=NAME; indent what shall not be run", i+1)
 			}
 			text, begin = nil, i+1
 		case fenced:
-			if kind != "console" {
+			if kind != "console" && kind != "text" {
 				steps = append(steps, step{line: begin, file: file, text: strings.Join(text, "\n") + "\n", diff: kind == "diff"})
 			}
 			kind = ""
@@ -160,7 +161,7 @@ func quoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) +
 
 // run plays steps in one shell that starts in dir and has janos in its path, and compares what they print. It ends at the first exit code that is
 // not the one on the page.
-func run(t *testing.T, dir string, env []string, steps []step) {
+func run(t *testing.T, page, dir string, env []string, steps []step) {
 	t.Helper()
 	const mark = "\x01"
 	var script strings.Builder
@@ -208,11 +209,11 @@ func run(t *testing.T, dir string, env []string, steps []step) {
 		r, ok := results[i]
 		switch {
 		case !ok:
-			t.Fatalf("%s:%d: $ %s\ndid not end (%v), after\n%s", tutorialPage, s.line, s.command, err, rest)
+			t.Fatalf("%s:%d: $ %s\ndid not end (%v), after\n%s", page, s.line, s.command, err, rest)
 		case r.code != s.exit:
-			t.Fatalf("%s:%d: $ %s\nexit code %d, want %d\n%s", tutorialPage, s.line, s.command, r.code, s.exit, r.text)
+			t.Fatalf("%s:%d: $ %s\nexit code %d, want %d\n%s", page, s.line, s.command, r.code, s.exit, r.text)
 		case !matches(s.want, r.text):
-			t.Errorf("%s:%d: $ %s\nprints\n%s\nand not\n%s", tutorialPage, s.line, s.command, r.text, strings.Join(s.want, "\n"))
+			t.Errorf("%s:%d: $ %s\nprints\n%s\nand not\n%s", page, s.line, s.command, r.text, strings.Join(s.want, "\n"))
 		}
 	}
 	if err != nil {
@@ -269,6 +270,38 @@ func changeMain(args []string) int {
 	return 0
 }
 
+// janosInPath builds the command and returns its path, and an environment in which it is the first janos in the path and has a state directory of
+// its own. It is not this test program, which may be slow with the race detector.
+func janosInPath(t *testing.T) (program string, env []string) {
+	t.Helper()
+	bin := t.TempDir()
+	program = filepath.Join(bin, "janos")
+	build := exec.Command("go", "build", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return program, append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"), "JANOS_LAB_STATE="+t.TempDir())
+}
+
+// TestFirstNetworkReadme runs what the page shows with its output; what needs a laboratory is in the demo.
+func TestFirstNetworkReadme(t *testing.T) {
+	const page = "../../examples/first-network/README.md"
+	text, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath("bash"); err != nil {
+		t.Skipf("left out: %v", err)
+	}
+	steps := stepsOf(t, string(text))
+	if len(steps) == 0 {
+		t.Fatal("nothing to run on the page")
+	}
+	_, env := janosInPath(t)
+	run(t, page, "../..", env, steps)
+}
+
 // TestTutorial does what the page for newcomers says. Without a compiler nothing of it can be done, without root only what comes
 // before the laboratory.
 func TestTutorial(t *testing.T) {
@@ -297,14 +330,8 @@ func TestTutorial(t *testing.T) {
 			}
 		}
 	}
-	dir, bin, state := t.TempDir(), t.TempDir(), t.TempDir()
-	program := filepath.Join(bin, "janos")
-	build := exec.Command("go", "build", "-o", program, ".") // not this program, which may be slow with the race detector
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	env := append(os.Environ(), "PATH="+bin+string(filepath.ListSeparator)+os.Getenv("PATH"), "JANOS_LAB_STATE="+state)
+	dir := t.TempDir()
+	program, env := janosInPath(t)
 	if without == "" {
 		t.Cleanup(func() {
 			down := exec.Command(program, "lab", "down", name)
@@ -318,7 +345,7 @@ func TestTutorial(t *testing.T) {
 			}
 		})
 	}
-	run(t, dir, env, steps)
+	run(t, tutorialPage, dir, env, steps)
 	if without != "" && !t.Failed() {
 		t.Skip(without)
 	}
