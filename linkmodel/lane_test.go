@@ -117,7 +117,7 @@ func TestLaneReset(t *testing.T) {
 	}
 }
 
-// BenchmarkLane offers frames to a line that is always full, at lengths of the queue that a slice as its memory would suffer from.
+// BenchmarkLane offers frames to a line whose queue is always full, for several lengths of it.
 func BenchmarkLane(b *testing.B) {
 	for _, queue := range []int{10, 1023, 65_535} {
 		b.Run(strconv.Itoa(queue), func(b *testing.B) {

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/janos-os/janos/click"
 	"github.com/janos-os/janos/click/elements/standard"
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/linkmodel"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -17,12 +17,13 @@ func init() {
 		Name: "Link", Ports: "1/1", Processing: "h", New: func() click.Element { return &Link{} },
 		Doc: click.Doc{
 			Group: "link", Title: "delays, loses and limits packets as one direction of a link does",
-			Text: "A packet that arrives is lost with probability LOSS. Then it waits for the packets before it, at most QUEUE of them; then it is sent, which takes its length " +
-				"divided by RATE; DELAY after its last bit was sent it leaves. While the link is down, all that arrives, waits or is under way is lost. " +
-				"The random numbers come from the router's seed, so that a run can be repeated. Order is kept unless DELAY is made shorter while packets are under way.",
+			Text: "A packet that arrives waits until those before it have been sent, together with at most QUEUE others; it is lost if there is no room. Then it is sent, which takes " +
+				"its length divided by RATE. On the way it is lost with probability LOSS; DELAY after its last bit was sent it leaves. Packets leave in the order in which they came, " +
+				"also after DELAY was made shorter. While the link is down, all that arrives, waits or is under way is lost. " +
+				"The random numbers come from the router's seed, so that a run can be repeated. The links of a laboratory do the same.",
 			Args: []string{
 				"DELAY: Propagation delay; default 0.", "LOSS: Probability of loss, such as 0.01 or 1%; default 0.", "RATE: Bandwidth, such as 10Mbps; 0, the default, is without limit.",
-				"QUEUE: Packets that may wait or be being sent; default 1000. Without a RATE nothing waits.", "UP: Whether the link is up; default true.",
+				"QUEUE: Packets that may wait while another one is being sent; default 1000. Without a RATE nothing waits.", "UP: Whether the link is up; default true.",
 			},
 			Handlers: []string{
 				"delay (rw): The DELAY argument.", "loss (rw): The LOSS argument.", "rate (rw): The RATE argument, in bytes per second.", "queue (rw): The QUEUE argument.", "up (rw): Whether the link is up; writing nothing means true.", "down (w): Takes the link down.",
@@ -37,39 +38,46 @@ func init() {
 // Link is one direction of a link.
 type Link struct {
 	click.Base
-	delay time.Duration
-	loss  float64
-	rate  uint64
-	queue int
-	up    bool
+	im   linkmodel.Impairment // without the rate, which the user gives in bytes
+	rate uint64               // bytes per second
+	up   bool
 
-	line    standard.Line
-	waiting sentTimes
-	busy    clock.Time // when the last bit of the last packet will have been sent
+	lane *linkmodel.Lane // decides
+	line standard.Line   // holds what is under way
 
 	count, bytes            uint64
 	byLoss, byQueue, byDown uint64
 }
 
-const maxQueue = 1 << 16
-
 // Configure implements click.Element.
 func (e *Link) Configure(a *click.Args) {
-	e.queue, e.up = 1000, true
-	a.Parse(click.May("DELAY", click.Duration(&e.delay)), click.May("LOSS", click.Fraction(&e.loss)), click.May("RATE", click.Bandwidth(&e.rate)),
-		click.May("QUEUE", click.IntRange(&e.queue, 1, maxQueue)), click.Key("UP", click.Bool(&e.up)))
+	e.im.Queue, e.up = linkmodel.DefaultQueue, true
+	a.Parse(click.May("DELAY", click.Duration(&e.im.Delay)), click.May("LOSS", click.Fraction(&e.im.Loss)), click.May("RATE", click.Bandwidth(&e.rate)),
+		click.May("QUEUE", click.IntRange(&e.im.Queue, 1, linkmodel.MaxQueue)), click.Key("UP", click.Bool(&e.up)))
 }
 
-// Initialize implements click.Initializer.
+// Initialize implements click.Initializer. The link takes two numbers from the router's source and makes one of its own, so that
+// what it loses does not depend on what other elements draw while it runs.
 func (e *Link) Initialize() error {
-	e.line.Init(&e.Base, func(b *packet.Batch) {
-		e.count += uint64(b.Len())
-		for _, p := range b.Packets() {
-			e.bytes += uint64(p.Len())
-		}
-		e.Out(0).Push(b)
-	}, nil)
+	r := e.Router().Rand()
+	e.lane = linkmodel.NewLane(e.impairment(), clock.NewRand(r.Uint64(), r.Uint64()))
+	e.line.Init(&e.Base, e.leave, nil)
 	return nil
+}
+
+func (e *Link) impairment() linkmodel.Impairment {
+	im := e.im
+	im.Rate = linkmodel.BitRate(8 * e.rate)
+	return im
+}
+
+// leave sends a batch on.
+func (e *Link) leave(b *packet.Batch) {
+	e.count += uint64(b.Len())
+	for _, p := range b.Packets() {
+		e.bytes += uint64(p.Len())
+	}
+	e.Out(0).Push(b)
 }
 
 // Cleanup implements click.Cleaner.
@@ -82,35 +90,22 @@ func (e *Link) Push(_ int, b *packet.Batch) {
 		e.Drop(b)
 		return
 	}
-	now := e.Now()
-	if e.loss == 0 && e.rate == 0 && e.delay == 0 && e.line.Len() == 0 {
-		e.count += uint64(b.Len())
-		for _, p := range b.Packets() {
-			e.bytes += uint64(p.Len())
-		}
-		e.Out(0).Push(b)
+	if e.lane.Impairment() == (linkmodel.Impairment{Queue: e.im.Queue}) && e.line.Len() == 0 {
+		e.leave(b) // the lane would carry each of them at once and has nothing to remember
 		return
 	}
-	r := e.Router().Rand()
-	e.waiting.forget(now)
+	now := e.Now()
 	for _, p := range b.Packets() {
-		if e.loss > 0 && r.Float64() < e.loss {
+		switch arrival, v := e.lane.Offer(now, p.Len()); v {
+		case linkmodel.Lost:
 			e.byLoss++
 			e.DropOne(p)
-			continue
+		case linkmodel.QueueFull:
+			e.byQueue++
+			e.DropOne(p)
+		case linkmodel.Carried:
+			e.line.Put(p, arrival)
 		}
-		sent := now
-		if e.rate > 0 {
-			if e.waiting.n >= e.queue {
-				e.byQueue++
-				e.DropOne(p)
-				continue
-			}
-			sent = max(e.busy, now).Add(time.Duration((uint64(p.Len())*1e9 + e.rate - 1) / e.rate))
-			e.busy = sent
-			e.waiting.add(sent)
-		}
-		e.line.Put(p, sent.Add(e.delay))
 	}
 	b.Reset()
 }
@@ -120,15 +115,26 @@ func (e *Link) takeDown() {
 	n := e.line.Clear()
 	e.byDown += uint64(n)
 	e.CountDrops(n)
-	e.waiting, e.busy = sentTimes{ring: e.waiting.ring}, 0
+	e.lane.Reset()
+}
+
+// settable returns a value that the lane is told of when it was written.
+func (e *Link) settable(set click.Value) click.Value {
+	return func(s string, a *click.Args) error {
+		if err := set(s, a); err != nil {
+			return err
+		}
+		e.lane.Set(e.impairment())
+		return nil
+	}
 }
 
 // AddHandlers implements click.HandlerAdder.
 func (e *Link) AddHandlers(h *click.Handlers) {
-	h.Value("delay", func() string { return e.delay.String() }, click.Duration(&e.delay))
-	h.Value("loss", func() string { return strconv.FormatFloat(e.loss, 'g', -1, 64) }, click.Fraction(&e.loss))
-	h.Value("rate", func() string { return strconv.FormatUint(e.rate, 10) }, click.Bandwidth(&e.rate))
-	h.Value("queue", func() string { return strconv.Itoa(e.queue) }, click.IntRange(&e.queue, 1, maxQueue))
+	h.Value("delay", func() string { return e.im.Delay.String() }, e.settable(click.Duration(&e.im.Delay)))
+	h.Value("loss", func() string { return strconv.FormatFloat(e.im.Loss, 'g', -1, 64) }, e.settable(click.Fraction(&e.im.Loss)))
+	h.Value("rate", func() string { return strconv.FormatUint(e.rate, 10) }, e.settable(click.Bandwidth(&e.rate)))
+	h.Value("queue", func() string { return strconv.Itoa(e.im.Queue) }, e.settable(click.IntRange(&e.im.Queue, 1, linkmodel.MaxQueue)))
 	h.Value("up", func() string { return strconv.FormatBool(e.up) }, func(s string, a *click.Args) error {
 		on := true
 		if s != "" {
@@ -154,37 +160,9 @@ func (e *Link) AddHandlers(h *click.Handlers) {
 	h.Count("drops_loss", &e.byLoss)
 	h.Count("drops_queue", &e.byQueue)
 	h.Count("drops_down", &e.byDown)
-	h.Read("length", func() string {
-		e.waiting.forget(e.Now())
-		return strconv.Itoa(e.waiting.n)
-	})
+	h.Read("length", func() string { return strconv.Itoa(e.lane.Sending(e.Now())) })
 	h.Read("flight", func() string { return strconv.Itoa(e.line.Len()) })
 	h.Read("drop_details", func() string {
 		return fmt.Sprintf("%d loss\n%d queue\n%d down\n", e.byLoss, e.byQueue, e.byDown)
 	})
-}
-
-// sentTimes is a queue of the times at which packets will have been sent, in order.
-type sentTimes struct {
-	ring    []clock.Time
-	head, n int
-}
-
-func (q *sentTimes) add(t clock.Time) {
-	if q.n == len(q.ring) {
-		bigger := make([]clock.Time, max(64, 2*len(q.ring)))
-		for i := range q.n {
-			bigger[i] = q.ring[(q.head+i)%len(q.ring)]
-		}
-		q.ring, q.head = bigger, 0
-	}
-	q.ring[(q.head+q.n)%len(q.ring)] = t
-	q.n++
-}
-
-func (q *sentTimes) forget(now clock.Time) {
-	for q.n > 0 && q.ring[q.head] <= now {
-		q.head = (q.head + 1) % len(q.ring)
-		q.n--
-	}
 }
