@@ -7,12 +7,12 @@ import (
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/leak"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/sdk/abi"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // rig is an engine, a class that offers route_next and neighbour, and an account.
 type rig struct {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/janos-os/janos/internal/leak"
 	"github.com/spf13/cobra"
-	"go.uber.org/goleak"
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/sdk/ckit"
@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden parts of testdata and of the examples' READMEs anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // janos runs a command line and returns what it prints and its exit code if that is not 0.
 func janos(ctx context.Context, args ...string) string {

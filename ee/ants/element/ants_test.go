@@ -14,14 +14,14 @@ import (
 	_ "github.com/janos-os/janos/click/elements/standard"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/ee/ants"
+	"github.com/janos-os/janos/internal/leak"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
 
 // node is a node whose EE is in a graph.
 type node struct {

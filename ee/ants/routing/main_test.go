@@ -3,7 +3,7 @@ package routing
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"github.com/janos-os/janos/internal/leak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leak.Main(m) }
