@@ -514,6 +514,10 @@ func labDoCommand() *cobra.Command {
 	var rate string
 	c := &cobra.Command{
 		Use: "do kill|stop|start|link-down|link-up|impair NODE|LINK", Short: "Let something happen to a lab that is up", Args: cobra.ExactArgs(2),
+		Long: `What the actions of a topology file do as well, now: kill ends a node's process without a word, stop asks it to end, start starts it again;
+link-down takes the carrier at both ends of a link, link-up gives it back. impair gives a link new delay, loss and rate: what is
+not named there is none. Links are called by their two nodes, unless the topology names them: a-b.`,
+		Example: "  janos lab do kill b\n  janos lab do link-down a-c\n  janos lab do impair a-b --delay 20ms --loss 0.01 --rate 10Mbit",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a := lab.Action{Do: lab.Verb(args[0]), Node: args[1]}
 			switch a.Do {

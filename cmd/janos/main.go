@@ -38,7 +38,7 @@ func rootCommand() *cobra.Command {
 network, one hop after the other, and run it contained and metered.
 
 To see it work, as root:        janos demo examples/first-network
-To write a capsule of your own: janos capsule new hello
+To write a capsule of your own: janos capsule new hello, and docs/tutorial-capsule.md
 To know what works here:        janos doctor`,
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -116,7 +116,7 @@ func socketOf(flag string) (string, error) {
 		flag = os.Getenv("JANOS_CONTROL")
 	}
 	if flag == "" {
-		return "", errs.New(errs.Invalid, "which node? give --control PATH or set JANOS_CONTROL to its control socket")
+		return "", errs.New(errs.Invalid, "which node? give --control PATH or set JANOS_CONTROL to its control socket; in a laboratory: janos lab exec NODE janos ...")
 	}
 	return flag, nil
 }

@@ -23,7 +23,8 @@ func showCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use: "show", Short: "Look into a running node",
 		Long: `Asks a running node over its control socket. Say which with --control or the environment variable
-JANOS_CONTROL. With --json the answer is printed as the node gave it.`,
+JANOS_CONTROL; in a laboratory "janos lab exec NODE janos show ..." sets it. With --json the answer is printed as the
+node gave it.`,
 	}
 	root.PersistentFlags().StringVar(&socket, "control", "", "control socket of the node (default $JANOS_CONTROL)")
 	root.PersistentFlags().BoolVar(&asJSON, "json", false, "print JSON")
