@@ -1,51 +1,18 @@
 package ants
 
 import (
-	"context"
 	"flag"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	"github.com/janos-os/janos/sdk/ckit"
+	"github.com/janos-os/janos/sdk/ckit/ckittest"
 )
 
 var update = flag.Bool("update", false, "build testdata/*.wasm anew from the C sources beside them")
 
-// TestBuildCapsules checks that the committed modules have sources that build; with -update it
-// writes them.
+// TestBuildCapsules compares the committed modules with their sources; with -update it writes them.
 func TestBuildCapsules(t *testing.T) {
-	comp, err := ckit.FindCompiler(context.Background())
-	if err != nil {
-		if *update {
-			t.Fatal(err)
-		}
-		t.Skipf("no compiler: %v", err)
-	}
-	srcs, err := filepath.Glob("testdata/*.c")
-	if err != nil || len(srcs) == 0 {
-		t.Fatalf("sources: %v, %v", srcs, err)
-	}
-	for _, src := range srcs {
-		opt := ckit.Options{}
-		if strings.Contains(src, "greedy") {
-			opt.Pages = 16
-		}
-		code, warnings, err := comp.Build(context.Background(), src, opt)
-		if err != nil || warnings != "" {
-			t.Errorf("%s: %v %s", src, err, warnings)
-			continue
-		}
-		file := strings.TrimSuffix(src, ".c") + ".wasm"
-		if *update {
-			if err := os.WriteFile(file, code, 0o644); err != nil {
-				t.Fatal(err)
-			}
-		} else if _, err := os.Stat(file); err != nil {
-			t.Errorf("%s: %v; run go test -run TestBuildCapsules -update", file, err)
-		}
-	}
+	ckittest.Modules(t, *update, "testdata/compiler.txt", "testdata/*.c")
 }
 
 // wasm returns a committed module.

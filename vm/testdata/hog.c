@@ -1,5 +1,6 @@
 /* hog - asks for pages until there are no more and touches them. It reports how many it has, or, if the first byte is 1,
- * gives up by trapping. If the byte is 2, it divides by zero; if it is 3, it traps at once. */
+ * gives up by trapping. If the byte is 2, it divides by zero; if it is 3, it traps at once.
+ * janos:build pages=16 */
 #include <janos.h>
 
 JANOS_CAPSULE("hog", 64, .window_min = 4)

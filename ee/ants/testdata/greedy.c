@@ -1,4 +1,5 @@
-/* Takes memory until it gets no more, and fails then. */
+/* Takes memory until it gets no more, and fails then.
+ * janos:build pages=16 */
 #include <janos.h>
 
 JANOS_CAPSULE("greedy", 64)
