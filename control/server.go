@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -44,13 +45,9 @@ func Serve(n *node.Node, path string, log *slog.Logger) (*Server, error) {
 			return nil, errs.New(errs.Permission, "control socket: %w", err)
 		}
 	}
-	l, err := net.Listen("unix", path)
+	l, err := listenPrivately(path)
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, errs.New(errs.Permission, "control socket: %w", err)
+		return nil, err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &Server{node: n, log: log, path: path, stop: stop, done: make(chan struct{})}
@@ -67,6 +64,30 @@ func Serve(n *node.Node, path string, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
+// listenPrivately makes a socket that only its owner may open. It is made in a directory that nobody else may enter and moved to its
+// place afterwards, so that there is no moment at which the process's umask decides.
+func listenPrivately(path string) (net.Listener, error) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".j")
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "control socket: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	made := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", made)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "control socket: %w", err)
+	}
+	l.(*net.UnixListener).SetUnlinkOnClose(false) // Close removes it from where it is then
+	if err = os.Chmod(made, 0o600); err == nil {
+		err = os.Rename(made, path)
+	}
+	if err != nil {
+		l.Close()
+		return nil, errs.New(errs.Permission, "control socket: %w", err)
+	}
+	return l, nil
+}
+
 // Path returns the socket's path.
 func (s *Server) Path() string { return s.path }
 
@@ -80,7 +101,7 @@ func (s *Server) Close() error {
 		err = s.http.Close()
 	}
 	<-s.done
-	_ = os.Remove(s.path) // gone already, as a rule: the listener unlinks it
+	_ = os.Remove(s.path) // somebody may have removed it already
 	return err
 }
 
