@@ -42,7 +42,7 @@ func (e *EE) kill(f *flow, cl *class, x *vm.Fault, c *Capsule) {
 	}
 	e.emit(Event{Kind: CapsuleKilled, Domain: k.Domain, Protocol: k.Protocol, Class: k.Class, Method: k.Method.String(), Peer: k.Src,
 		Reason: k.Reason, Fuel: k.Fuel, Func: k.Func, Offset: k.Offset, Skipped: e.skipped})
-	e.spec.Log.Warn("capsule killed", "node", k.Node.String(), "protocol", k.Protocol, "class", k.Class, "reason", k.Reason, "fuel", k.Fuel,
+	e.spec.Log.Warn("capsule killed", "address", k.Node.String(), "protocol", k.Protocol, "class", k.Class, "reason", k.Reason, "fuel", k.Fuel,
 		"func", k.Func, "offset", k.Offset, "src", k.Src.String(), "skipped", e.skipped)
 	e.skipped = 0
 }
