@@ -44,11 +44,31 @@ const (
 	skbVLANProto   = 28
 )
 
+// Offsets in struct xdp_md.
+const (
+	xdpData    = 0
+	xdpDataEnd = 4
+)
+
+// maxXDPOffset is the largest offset of a header that a program for XDP follows: the verifier wants a bound, and a frame of XDP
+// is a page at most.
+const maxXDPOffset = 0x3fff
+
 // Filter returns an eBPF program for skbs (socket filter or tc) that begin with their Ethernet header. It runs match when some
 // rule of p matches, as Match has it, and miss otherwise; both must end in a return, find the context in R6, and
 // may use the whole stack. A VLAN tag that the kernel has taken out of the data counts as if it were
 // there. Only programs whose base is Ether have a filter, and only up to MaxFilterKeys rules (errs.Limit).
 func (p *Program) Filter(match, miss asm.Instructions) (asm.Instructions, error) {
+	return p.filter(false, match, miss)
+}
+
+// FilterXDP is Filter for a program of type XDP. It sees tags only where they are in the data. Of super-frames, which generic XDP may meet, it matches
+// no headers beyond their first 16 KiB.
+func (p *Program) FilterXDP(match, miss asm.Instructions) (asm.Instructions, error) {
+	return p.filter(true, match, miss)
+}
+
+func (p *Program) filter(xdp bool, match, miss asm.Instructions) (asm.Instructions, error) {
 	if p.base != Ether {
 		return nil, errs.New(errs.NotSupported, "demux: no filter for links whose frames begin with %s", p.base)
 	}
@@ -58,11 +78,17 @@ func (p *Program) Filter(match, miss asm.Instructions) (asm.Instructions, error)
 	if len(match) == 0 || len(miss) == 0 {
 		return nil, errs.New(errs.Internal, "demux: filter without verdicts")
 	}
-	g := &filterGen{}
-	g.add(
-		asm.Mov.Reg(asm.R6, asm.R1),
-		asm.LoadMem(asm.R8, asm.R6, skbLen, asm.Word),
-	)
+	g := &filterGen{xdp: xdp}
+	g.add(asm.Mov.Reg(asm.R6, asm.R1))
+	if xdp {
+		g.add(
+			asm.LoadMem(asm.R8, asm.R6, xdpDataEnd, asm.Word),
+			asm.LoadMem(asm.R1, asm.R6, xdpData, asm.Word),
+			asm.Sub.Reg(asm.R8, asm.R1),
+		)
+	} else {
+		g.add(asm.LoadMem(asm.R8, asm.R6, skbLen, asm.Word))
+	}
 	g.add(g.store(0, slotHdr, 0), g.store(0, slotPay, 0), g.store(0, slotProto, 0), g.store(0, slotFlags, 0))
 	g.add(asm.StoreMem(asm.RFP, slot(0, slotEnd), asm.R8, asm.Word))
 	if p.rules == 0 { // never taken: the verifier wants every instruction to be reachable
@@ -81,6 +107,7 @@ func (p *Program) Filter(match, miss asm.Instructions) (asm.Instructions, error)
 type filterGen struct {
 	ins    asm.Instructions
 	labels int
+	xdp    bool
 }
 
 func (g *filterGen) add(ins ...asm.Instruction) { g.ins = append(g.ins, ins...) }
@@ -112,6 +139,10 @@ func (g *filterGen) save(depth, field int, r asm.Register) asm.Instruction {
 
 // fetch copies n bytes at R7+off to stack+to, or goes to fail.
 func (g *filterGen) fetch(off int32, n int, to int32, fail string) {
+	if g.xdp {
+		g.fetchXDP(off, n, to, fail)
+		return
+	}
 	g.add(
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Mov.Reg(asm.R2, asm.R7),
@@ -122,6 +153,30 @@ func (g *filterGen) fetch(off int32, n int, to int32, fail string) {
 		asm.FnSkbLoadBytes.Call(),
 		asm.JNE.Imm(asm.R0, 0, fail),
 	)
+}
+
+// fetchXDP is fetch by direct access instead of a call. The comparisons repeat what room has found out, in the form
+// that the verifier understands. Places on the stack are aligned to 8, and so every part is to its size.
+func (g *filterGen) fetchXDP(off int32, n int, to int32, fail string) {
+	g.add(
+		asm.JGT.Imm(asm.R7, maxXDPOffset, fail),
+		asm.LoadMem(asm.R1, asm.R6, xdpData, asm.Word),
+		asm.LoadMem(asm.R2, asm.R6, xdpDataEnd, asm.Word),
+		asm.Add.Reg(asm.R1, asm.R7),
+		asm.Add.Imm(asm.R1, off),
+		asm.Mov.Reg(asm.R3, asm.R1),
+		asm.Add.Imm(asm.R3, int32(n)),
+		asm.JGT.Reg(asm.R3, asm.R2, fail),
+	)
+	at := 0
+	for _, part := range [...]asm.Size{asm.DWord, asm.Word, asm.Half, asm.Byte} {
+		for ; n-at >= part.Sizeof(); at += part.Sizeof() {
+			g.add(
+				asm.LoadMem(asm.R3, asm.R1, int16(at), part),
+				asm.StoreMem(asm.RFP, int16(int(to)+at), asm.R3, part),
+			)
+		}
+	}
 }
 
 // room goes to fail when fewer than n bytes follow R7.
@@ -246,7 +301,7 @@ func (g *filterGen) ether(d int, fail string) {
 	g.be16(asm.R1, 0)
 	g.add(g.save(d, slotProto, asm.R1), asm.Mov.Imm(asm.R7, 14))
 	for i := range maxVLANTags {
-		if i == maxVLANTags-1 { // a tag beside the data is one of those that are skipped
+		if i == maxVLANTags-1 && !g.xdp { // a tag beside the data is one of those that are skipped
 			g.add(asm.LoadMem(asm.R2, asm.R6, skbVLANPresent, asm.Word), asm.JNE.Imm(asm.R2, 0, done))
 		}
 		tag := g.label()
@@ -391,7 +446,7 @@ func (g *filterGen) piece(pc *piece, to int16, fail string) {
 		g.load(asm.R7, d, field), g.load(asm.R8, d, slotEnd),
 		asm.Mov.Imm(asm.R1, 0), asm.StoreMem(asm.RFP, stackBuf, asm.R1, asm.DWord),
 	)
-	if d == 0 && pc.off+pc.need > 12 { // whole frames: a tag beside the data has a place in them
+	if d == 0 && pc.off+pc.need > 12 && !g.xdp { // whole frames: a tag beside the data has a place in them
 		plain, loaded := g.label(), g.label()
 		g.add(asm.LoadMem(asm.R1, asm.R6, skbVLANPresent, asm.Word), asm.JEq.Imm(asm.R1, 0, plain))
 		g.room(pc.off+pc.need-4, fail)

@@ -10,15 +10,25 @@ import (
 	"github.com/cilium/ebpf/asm"
 )
 
-// loadFilter loads p as a tc program that returns 7 for a match, or skips the test where that is not allowed.
-func loadFilter(t testing.TB, p *Program) *ebpf.Program {
+// backs are the two sorts of programs that rules become.
+var backs = []struct {
+	name   string
+	typ    ebpf.ProgramType
+	filter func(p *Program, match, miss asm.Instructions) (asm.Instructions, error)
+}{
+	{"tc", ebpf.SchedCLS, (*Program).Filter},
+	{"xdp", ebpf.XDP, (*Program).FilterXDP},
+}
+
+// loadFilter loads p as a program of sort b that returns 7 for a match, or skips the test where that is not allowed.
+func loadFilter(t testing.TB, b int, p *Program) *ebpf.Program {
 	t.Helper()
 	ret := func(v int32) asm.Instructions { return asm.Instructions{asm.Mov.Imm(asm.R0, v), asm.Return()} }
-	ins, err := p.Filter(ret(7), ret(3))
+	ins, err := backs[b].filter(p, ret(7), ret(3))
 	if err != nil {
 		t.Fatal(err)
 	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: ebpf.SchedCLS, License: "GPL", Instructions: ins})
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Type: backs[b].typ, License: "GPL", Instructions: ins})
 	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
 		t.Skip("loading BPF programs needs root: ", err)
 	}
@@ -31,6 +41,12 @@ func loadFilter(t testing.TB, p *Program) *ebpf.Program {
 
 // TestFilterAgainstMatch runs random rules over random packets through the kernel and through Match.
 func TestFilterAgainstMatch(t *testing.T) {
+	for b := range backs {
+		t.Run(backs[b].name, func(t *testing.T) { filterAgainstMatch(t, b) })
+	}
+}
+
+func filterAgainstMatch(t *testing.T, b int) {
 	_, c := newPool(t)
 	matched, missed := 0, 0
 	for seed := range uint64(60) {
@@ -49,7 +65,7 @@ func TestFilterAgainstMatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prog := loadFilter(t, pr)
+		prog := loadFilter(t, b, pr)
 		for range 60 {
 			f := randomFrame(r)
 			if len(f) < 54 {
@@ -98,7 +114,9 @@ func TestFilterWorstCase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	loadFilter(t, pr)
+	for b := range backs {
+		loadFilter(t, b, pr)
+	}
 	if pr, err = Compile(Ether, "e", append(rules, Rule{ID: 1 << 30, Protocol: Protocol{Link: "e"}})); err != nil {
 		t.Fatal(err)
 	}
