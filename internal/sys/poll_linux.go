@@ -67,10 +67,14 @@ func (p *Poller) Remove(fd int) {
 	_ = unix.EpollCtl(p.ep, unix.EPOLL_CTL_DEL, fd, nil)
 }
 
-// Wake ends a Wait that is under way, or the next one.
+// Wake ends a Wait that is under way, or the next one. After Close it does nothing.
 func (p *Poller) Wake() {
 	var one = [8]byte{1}
-	_, _ = unix.Write(p.ev, one[:])
+	p.mu.RLock() // against Close, after which the number may be another descriptor's
+	defer p.mu.RUnlock()
+	if p.ev >= 0 {
+		_, _ = unix.Write(p.ev, one[:])
+	}
 }
 
 // Dispatch calls the functions of the n descriptors that Wait found.
@@ -102,9 +106,10 @@ func (p *Poller) Wait(d time.Duration) int {
 		if e == 0 {
 			return int(n)
 		}
-		if e != unix.ENOSYS {
+		if e == unix.EINTR {
 			return 0
 		}
+		// ENOSYS, or what a sandbox makes of calls that it does not know.
 		p.noPwait2 = true
 	}
 	ms := -1
@@ -120,6 +125,12 @@ func (p *Poller) Wait(d time.Duration) int {
 
 // Close releases the poll set's own descriptors.
 func (p *Poller) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ev < 0 {
+		return nil
+	}
 	unix.Close(p.ev)
+	p.ev = -1
 	return unix.Close(p.ep)
 }
