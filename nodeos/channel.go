@@ -86,13 +86,6 @@ func (d *Domain) NewInChan(spec InChanSpec) (*InChan, error) {
 			return nil, err
 		}
 	}
-	if spec.Handler != nil {
-		t, err := d.NewTask(TaskSpec{Name: "in " + spec.Protocol, Worker: spec.Worker, Run: &chanHandler{c: c}})
-		if err != nil {
-			return nil, err
-		}
-		c.task.Store(t)
-	}
 	d.mu.Lock()
 	if d.State() != Active {
 		d.mu.Unlock()
@@ -103,6 +96,14 @@ func (d *Domain) NewInChan(spec InChanSpec) (*InChan, error) {
 	if err := d.node.addChan(c); err != nil {
 		d.forgetChan(c)
 		return nil, err
+	}
+	if spec.Handler != nil { // last, so that a refusal leaves no task behind; what has come meanwhile wakes it
+		t, err := d.NewTask(TaskSpec{Name: "in " + spec.Protocol, Worker: spec.Worker, Run: &chanHandler{c: c}})
+		if err != nil {
+			c.Close()
+			return nil, err
+		}
+		c.SetTask(t)
 	}
 	return c, nil
 }
@@ -116,6 +117,9 @@ type chanHandler struct {
 // Run implements Runnable.
 func (h *chanHandler) Run(b Budget) Used {
 	n := h.c.Receive(&h.batch)
+	if n == 0 {
+		return Used{}
+	}
 	h.c.spec.Handler(b.Worker, &h.batch)
 	if h.c.ring.len() > 0 {
 		return Used{Packets: n, Next: More}

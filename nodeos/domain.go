@@ -84,11 +84,14 @@ func (q *eventQueue) Run(b Budget) Used {
 		if q.first == nil {
 			q.last = nil
 		}
-		t.next = nil
+		t.next, t.listed = nil, false
 		if !t.due {
 			continue // stopped or set anew since it fired
 		}
 		t.due = false
+		if q.task.domain.State() != Active { // ended by the function before
+			continue
+		}
 		t.fn(b.Now)
 		if u.Packets++; u.Packets >= b.Packets {
 			u.Next = More
@@ -106,8 +109,8 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.State() != Active {
-		return nil, errs.New(errs.Dead, "domain %s is %s", d.Path(), d.State())
+	if d.State() != Active || d.parent == nil && d.node.closing.Load() {
+		return nil, errs.New(errs.Dead, "domain %s is %s, or its node closes", d.Path(), d.State())
 	}
 	acct, err := d.account.NewChild(spec.Account)
 	if err != nil {
@@ -188,7 +191,7 @@ func (d *Domain) Home() *Worker { return d.node.workers[d.home] }
 // State returns where the domain is in its life.
 func (d *Domain) State() DomainState { return DomainState(d.state.Load()) }
 
-// Done is closed when the domain is dead.
+// Done is closed when the domain is dead; the root is when the node has closed.
 func (d *Domain) Done() <-chan struct{} { return d.dead }
 
 // Children returns the domains directly below d, by name.

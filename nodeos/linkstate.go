@@ -21,12 +21,21 @@ type linkState struct {
 	task   *Task
 	batch  packet.Batch
 	feeds  atomic.Pointer[feeds]
-	wake   []*InChan // touched in this run
-	counts []int
+	wake   []touched // in this run
+
+	attached bool        // the worker's
+	closed   atomic.Bool // nothing is sent any more
 
 	unclaimed atomic.Uint64
 	tx        *ring // frames from other workers' out-channels
 	txDrops   atomic.Uint64
+}
+
+// touched is a channel that a run has put packets into, or tried to.
+type touched struct {
+	c       *InChan
+	packets int
+	dropped int
 }
 
 // feeds is a decision program with the channels that its answers stand for. It is replaced whole.
@@ -97,7 +106,7 @@ func (n *Node) NextLinkNumber() uint16 {
 
 // AddLink attaches an open link to a worker. OpenLink does it for links that it opens.
 func (n *Node) AddLink(l Link, worker int) error {
-	s := &linkState{node: n, link: l, info: l.Info(), worker: n.workers[worker], tx: newRing(1024), counts: make([]int, 0, 64), wake: make([]*InChan, 0, 64)}
+	s := &linkState{node: n, link: l, info: l.Info(), worker: n.workers[worker], tx: newRing(1024), wake: make([]touched, 0, 64)}
 	s.feeds.Store(&feeds{})
 	t, err := n.root.NewTask(TaskSpec{Name: "link " + s.info.Name, Worker: worker, Run: s})
 	if err != nil {
@@ -105,9 +114,12 @@ func (n *Node) AddLink(l Link, worker int) error {
 	}
 	s.task = t
 	n.mu.Lock()
-	if n.links[s.info.Name] != nil {
+	if closed := n.closed; closed || n.links[s.info.Name] != nil {
 		n.mu.Unlock()
 		s.worker.Call(t.Close)
+		if closed {
+			return errs.New(errs.Dead, "link %s: node %s is closed", s.info.Name, n.spec.Name)
+		}
 		return errs.New(errs.Exists, "link %s is open already", s.info.Name)
 	}
 	n.links[s.info.Name] = s
@@ -115,7 +127,10 @@ func (n *Node) AddLink(l Link, worker int) error {
 	n.mu.Unlock()
 	if err == nil {
 		ok := s.worker.Call(func() {
-			if err = l.Attach(s.worker, t); err == nil {
+			if s.closed.Load() {
+				err = errs.New(errs.Dead, "it was closed while it was opened")
+			} else if err = l.Attach(s.worker, t); err == nil {
+				s.attached = true
 				s.worker.links = append(s.worker.links, s)
 			}
 		})
@@ -125,7 +140,9 @@ func (n *Node) AddLink(l Link, worker int) error {
 	}
 	if err != nil {
 		n.mu.Lock()
-		delete(n.links, s.info.Name)
+		if n.links[s.info.Name] == s {
+			delete(n.links, s.info.Name)
+		}
 		n.mu.Unlock()
 		s.worker.Call(t.Close)
 		return fmt.Errorf("link %s: %w", s.info.Name, err)
@@ -134,7 +151,8 @@ func (n *Node) AddLink(l Link, worker int) error {
 	return nil
 }
 
-// CloseLink detaches and closes a link. Channels on it stay and receive nothing from it.
+// CloseLink detaches and closes a link. In-channels on it stay and receive nothing from it; out-channels drop what they are
+// given. It waits for the workers and must not be called from one.
 func (n *Node) CloseLink(name string) error {
 	n.mu.Lock()
 	s := n.links[name]
@@ -143,12 +161,12 @@ func (n *Node) CloseLink(name string) error {
 	if s == nil {
 		return errs.New(errs.NotFound, "link %s is not open", name)
 	}
+	s.closed.Store(true)
 	s.worker.Call(func() {
 		w := s.worker
-		for p := s.tx.take(); p != nil; p = s.tx.take() {
-			w.cache.Free(p)
+		if s.attached {
+			s.link.Detach(w.cache)
 		}
-		s.link.Detach(w.cache)
 		for i, l := range w.links {
 			if l == s {
 				w.links = append(w.links[:i], w.links[i+1:]...)
@@ -157,6 +175,14 @@ func (n *Node) CloseLink(name string) error {
 		}
 		s.task.Close()
 	})
+	for _, w := range n.workers { // each may have been about to send; after this none is
+		w.Call(func() {
+			for p := s.tx.take(); p != nil; p = s.tx.take() {
+				s.txDrops.Add(1)
+				w.cache.Free(p)
+			}
+		})
+	}
 	return s.link.Close()
 }
 
@@ -246,8 +272,8 @@ func (n *Node) feed(s *linkState, cs []*InChan) error {
 func (n *Node) addChan(c *InChan) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed {
-		return errs.New(errs.Dead, "node %s is closed", n.spec.Name)
+	if n.closed || c.closed.Load() { // the latter: its domain has been terminated meanwhile
+		return errs.New(errs.Dead, "node %s is closed, or domain %s ends", n.spec.Name, c.domain.Path())
 	}
 	if !c.spec.HandOffOnly && c.proto.Link != demux.AnyLink && n.links[c.proto.Link] == nil {
 		return errs.New(errs.NotFound, "in-channel %s: link %s is not open", c.spec.Protocol, c.proto.Link)
@@ -323,11 +349,10 @@ func (s *linkState) Run(b Budget) Used {
 		w.cache.Free(p)
 	}
 	s.batch.Reset()
-	for i, c := range s.wake {
-		c.wake()
-		w.Bill(c.domain, s.counts[i])
+	for i := range s.wake {
+		s.settle(w, &s.wake[i])
 	}
-	s.wake, s.counts = s.wake[:0], s.counts[:0]
+	s.wake = s.wake[:0]
 	if more {
 		return Used{Packets: n, Next: More}
 	}
@@ -336,20 +361,33 @@ func (s *linkState) Run(b Budget) Used {
 
 // deliver puts p into c and remembers to wake it once for the batch.
 func (s *linkState) deliver(w *Worker, c *InChan, p *packet.Packet) {
-	c.put(w, p)
+	dropped := 1
+	if c.put(w, p) {
+		dropped = 0
+	}
 	for i := len(s.wake) - 1; i >= 0; i-- {
-		if s.wake[i] == c {
-			s.counts[i]++
+		if t := &s.wake[i]; t.c == c {
+			t.packets++
+			t.dropped += dropped
 			return
 		}
 	}
+	t := touched{c, 1, dropped}
 	if len(s.wake) == cap(s.wake) { // many channels in one batch: settle the oldest now
-		s.wake[0].wake()
-		w.Bill(s.wake[0].domain, s.counts[0])
-		s.wake[0], s.counts[0] = c, 1
+		s.settle(w, &s.wake[0])
+		s.wake[0] = t
 		return
 	}
-	s.wake, s.counts = append(s.wake, c), append(s.counts, 1)
+	s.wake = append(s.wake, t)
+}
+
+// settle wakes who has got packets and bills it for them.
+func (s *linkState) settle(w *Worker, t *touched) {
+	if t.packets > t.dropped {
+		t.c.wake()
+	}
+	w.bill(t.c.domain, t.packets, t.dropped)
+	t.c = nil
 }
 
 // send takes the frames of b to the link, at once on its own worker and through a ring from others.
@@ -357,6 +395,11 @@ func (s *linkState) deliver(w *Worker, c *InChan, p *packet.Packet) {
 // The frames are marked as being sent: until the driver frees them they are beyond the reach of their domain's end, which
 // makes them the node's instead.
 func (s *linkState) send(w *Worker, b *packet.Batch) {
+	if s.closed.Load() {
+		s.txDrops.Add(uint64(b.Len()))
+		w.cache.FreeBatch(b)
+		return
+	}
 	for _, p := range b.Packets() {
 		w.cache.SetState(p, packet.Sending)
 	}

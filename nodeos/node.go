@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"sync/atomic"
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
@@ -29,6 +30,7 @@ type Node struct {
 	pool    *packet.Pool
 	root    *Domain
 	workers []*Worker
+	closing atomic.Bool
 
 	mu      sync.Mutex // what follows
 	links   map[string]*linkState
@@ -150,12 +152,21 @@ func (n *Node) Close() error {
 	n.closed = true
 	n.mu.Unlock()
 
-	for _, c := range n.root.Children() {
+	n.closing.Store(true)
+	n.root.mu.Lock() // who is making a domain has made it by now, or will be refused
+	children := make([]*Domain, 0, len(n.root.children))
+	for _, c := range n.root.children {
+		children = append(children, c)
+	}
+	n.root.mu.Unlock()
+	sort.Slice(children, func(i, j int) bool { return children[i].name < children[j].name })
+	for _, c := range children {
 		c.Terminate(errs.New(errs.Dead, "the node closes"))
 	}
-	for _, c := range n.root.Children() {
+	for _, c := range children {
 		n.await(c)
 	}
+	n.endRoot()
 	var first error
 	for _, l := range n.Links() {
 		if err := n.CloseLink(l.Info().Name); err != nil && first == nil {
@@ -167,13 +178,45 @@ func (n *Node) Close() error {
 		if w.poll != nil {
 			w.poll.Wake()
 			<-w.done
+		}
+	}
+	for _, w := range n.workers { // when none is left that could wake another
+		if w.poll != nil {
 			w.poll.Close()
 		}
 	}
 	if err := n.pool.Close(); err != nil && first == nil {
 		first = err
 	}
+	n.root.state.Store(int32(Dead))
+	close(n.root.dead)
 	return first
+}
+
+// endRoot ends the root as Terminate ends others, when all its children are dead. Its links are closed afterwards.
+func (n *Node) endRoot() {
+	d := n.root
+	d.mu.Lock()
+	d.state.Store(int32(Terminating))
+	d.reason = errs.New(errs.Dead, "the node closes")
+	hooks, inChans := d.hooks, append([]*InChan(nil), d.inChans...)
+	d.hooks = nil
+	d.mu.Unlock()
+	for _, c := range inChans {
+		n.removeChan(c)
+	}
+	for _, w := range n.workers { // past its last run
+		w.Call(func() {})
+	}
+	w := d.Home()
+	w.Call(func() {
+		for i := len(hooks) - 1; i >= 0; i-- {
+			hooks[i]()
+		}
+		for _, c := range inChans {
+			c.drain(w.cache)
+		}
+	})
 }
 
 // await waits until d is dead, driving the node itself if it is stepped.

@@ -13,12 +13,18 @@ type Timer struct {
 	seq    uint64 // timers of one instant fire in the order they were set
 	index  int    // in the heap plus one; 0: not set
 	due    bool   // fired, its function not yet run
-	next   *Timer // in the domain's list of due timers
+	listed bool   // in the domain's list of due timers, perhaps stopped or set anew since
+	next   *Timer // in that list
 }
 
-// Set makes the timer fire at the given time, instead of any time set before.
+// Set makes the timer fire at the given time, instead of any time set before. When the domain ends or has ended, it
+// does nothing.
 func (t *Timer) Set(at clock.Time) {
 	t.due = false
+	if t.task.domain.State() != Active {
+		t.worker.timers.stop(t)
+		return
+	}
 	t.worker.timers.set(t, at)
 }
 

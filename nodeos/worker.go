@@ -73,6 +73,7 @@ type Worker struct {
 type bill struct {
 	seat    *seat
 	packets int
+	dropped int // of packets, those that the channel had no room for
 }
 
 func newWorker(n *Node, id int) (*Worker, error) {
@@ -207,7 +208,7 @@ func (w *Worker) takeIn() {
 
 // enqueue makes t run in its turn.
 func (w *Worker) enqueue(t *Task) {
-	if t.queued || t.gone {
+	if t.queued || t.gone || t.seat.domain.State() != Active {
 		return
 	}
 	t.seat.push(t)
@@ -284,13 +285,16 @@ func (w *Worker) fire(t *Timer) {
 	d := t.task.domain
 	s := t.task.seat
 	ev := d.events[s.worker.id]
-	t.due, t.next = true, nil
-	if ev.last == nil {
-		ev.first = t
-	} else {
-		ev.last.next = t
+	t.due = true
+	if !t.listed { // else it fired, was set anew, and fired again before its function's turn
+		t.listed, t.next = true, nil
+		if ev.last == nil {
+			ev.first = t
+		} else {
+			ev.last.next = t
+		}
+		ev.last = t
 	}
-	ev.last = t
 	w.enqueue(ev.task)
 }
 
@@ -308,6 +312,9 @@ func (w *Worker) runOne(s *seat) {
 		return
 	}
 	w.running = t
+	if t.timer.index != 0 { // woken before the time that it went idle until
+		t.timer.Stop()
+	}
 	before := w.now
 	u := t.run.Run(Budget{Now: before, Time: runTime, Packets: MaxRun, Worker: w})
 	w.running = nil
@@ -335,13 +342,23 @@ func (w *Worker) runOne(s *seat) {
 	}
 }
 
-// charge debits the time of a run: to the domains whose channels it worked for, by
-// packets, and the rest to the domain that ran.
+// charge debits the time of a run: to the accounts of the domains whose channels it worked for, by
+// packets, and the rest to that of the domain that ran.
+//
+// In the choice of who runs next, the domain that ran pays for all of its run, and the others for the packets that they
+// got. If a receiving link paid for nothing, it would be chosen for ever when packets come faster than
+// they can be received, and those whom they are for never (receive livelock); the same if they paid for what finds their
+// queues full.
 func (w *Worker) charge(s *seat, used time.Duration, packets int) {
-	total := max(packets, w.billed)
+	total := time.Duration(max(packets, w.billed))
 	rest := used
+	by := w.entity(s)
+	w.sched.Charge(by, used)
 	for _, b := range w.bills {
-		part := used * time.Duration(b.packets) / time.Duration(total)
+		part := used * time.Duration(b.packets) / total
+		if got := b.packets - b.dropped; got > 0 {
+			w.sched.ChargeFor(w.entity(b.seat), by, used*time.Duration(got)/total)
+		}
 		w.debit(b.seat, part)
 		rest -= part
 	}
@@ -350,7 +367,6 @@ func (w *Worker) charge(s *seat, used time.Duration, packets int) {
 }
 
 func (w *Worker) debit(s *seat, d time.Duration) {
-	w.sched.Charge(w.entity(s), d)
 	if s.domain == w.node.root {
 		w.unbilled.Add(uint64(d))
 	}
@@ -374,19 +390,26 @@ func (w *Worker) Touch(m *resctl.Meter) {
 	w.dirty = append(w.dirty, m)
 }
 
-// Bill says that n of the packets that the current run handles were handled for domain d, which pays
-// for its part of the run's time. Links use it.
-func (w *Worker) Bill(d *Domain, n int) {
+// Bill says that n of the packets that the current run handles were handled for domain d, whose account pays
+// for its part of the run's time. A domain that is dead pays for nothing.
+func (w *Worker) Bill(d *Domain, n int) { w.bill(d, n, 0) }
+
+// bill is Bill for n packets of which some were dropped.
+func (w *Worker) bill(d *Domain, n, dropped int) {
+	if d.State() == Dead {
+		return
+	}
 	s := d.seats[w.id]
 	w.billed += n
 	for i := range w.bills {
 		if w.bills[i].seat == s {
 			w.bills[i].packets += n
+			w.bills[i].dropped += dropped
 			return
 		}
 	}
 	if len(w.bills) < cap(w.bills) {
-		w.bills = append(w.bills, bill{s, n})
+		w.bills = append(w.bills, bill{s, n, dropped})
 	}
 }
 
