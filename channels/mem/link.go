@@ -3,6 +3,7 @@ package mem
 import (
 	"sync/atomic"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
@@ -17,8 +18,7 @@ type Link struct {
 	queue   *queue
 	rx      atomic.Pointer[nodeos.Task] // nil while detached
 
-	rxPackets, rxBytes, rxDrops atomic.Uint64
-	txPackets, txBytes, txDrops atomic.Uint64
+	counts linkio.Counters
 }
 
 // Info implements nodeos.Link.
@@ -37,11 +37,11 @@ func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 	for _, p := range b.Packets() {
 		data := p.Data()
 		if len(data) < demux.EtherLen || len(data) > limit {
-			l.txDrops.Add(1)
+			l.counts.TxDrops.Add(1)
 			continue
 		}
-		l.txPackets.Add(1)
-		l.txBytes.Add(uint64(len(data)))
+		l.counts.TxPackets.Add(1)
+		l.counts.TxBytes.Add(uint64(len(data)))
 		for _, e := range ends {
 			if e != l {
 				e.arrive(data)
@@ -64,7 +64,7 @@ func (l *Link) arrive(data []byte) {
 		return
 	}
 	if !l.queue.put(data) {
-		l.rxDrops.Add(1)
+		l.counts.RxDrops.Add(1)
 	}
 }
 
@@ -89,18 +89,13 @@ func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 		}
 		p := c.AllocFrom(packet.Node, f)
 		if p == nil {
-			l.rxDrops.Add(1)
+			l.counts.RxDrops.Add(1)
 			l.queue.pop()
 			continue
 		}
 		p.Anno.Kind = l.kind(f)
-		if len(f) >= demux.EtherLen+demux.VLANLen {
-			if t := uint16(f[12])<<8 | uint16(f[13]); t == demux.EtherTypeVLAN || t == demux.EtherTypeSVLAN {
-				p.Anno.VLAN, p.Anno.HasVLAN = uint16(f[14])<<8|uint16(f[15]), true
-			}
-		}
-		l.rxPackets.Add(1)
-		l.rxBytes.Add(uint64(len(f)))
+		linkio.NoteVLAN(p)
+		l.counts.Received(len(f))
 		l.queue.pop()
 		b.Append(p)
 	}
@@ -115,10 +110,7 @@ func (l *Link) Claim([]demux.Rule) error { return nil }
 
 // Stats implements nodeos.Link.
 func (l *Link) Stats() nodeos.LinkStats {
-	return nodeos.LinkStats{
-		RxPackets: l.rxPackets.Load(), RxBytes: l.rxBytes.Load(), RxDrops: l.rxDrops.Load(),
-		TxPackets: l.txPackets.Load(), TxBytes: l.txBytes.Load(), TxDrops: l.txDrops.Load(),
-	}
+	return l.counts.Stats()
 }
 
 // Detach implements nodeos.Link. Frames in the queue are lost.

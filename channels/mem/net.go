@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/channels/internal/opts"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
@@ -16,7 +17,6 @@ import (
 const (
 	DefaultMTU  = 1500
 	DefaultRing = 512 // frames
-	maxRing     = 1 << 16
 )
 
 // Default is the net of the links that are opened by the driver's name.
@@ -51,12 +51,9 @@ func (t *Net) Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.
 	if err := o.Done("mem"); err != nil {
 		return nil, err
 	}
-	ring := spec.Ring
-	if ring == 0 {
-		ring = DefaultRing
-	}
-	if ring < 1 || ring > maxRing {
-		return nil, errs.New(errs.Invalid, "link %s: ring of %d frames, want 1 to %d", spec.Name, ring, maxRing)
+	ring, err := linkio.Ring(&spec, DefaultRing, "frames")
+	if err != nil {
+		return nil, err
 	}
 	pool := n.Pool().Spec()
 	if room := pool.FrameSize - pool.Headroom - demux.EtherLen - 2*demux.VLANLen; l.info.MTU > room {

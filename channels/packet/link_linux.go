@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
@@ -38,12 +39,8 @@ type Link struct {
 	seg   segmenter
 	segRx sys.RxFrame // what seg cuts, a copy of frame
 
-	queue   *sys.MsgQueue
-	pending [sys.MaxMsgs]*packet.Packet
-	waiting int
-
-	rxPackets, rxBytes, rxDrops atomic.Uint64
-	txPackets, txBytes, txDrops atomic.Uint64
+	out    *linkio.Outbox
+	counts linkio.Counters
 
 	mu     sync.Mutex
 	claims *claims // nil: the host sees claimed packets too
@@ -100,7 +97,7 @@ func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 		}
 		if f.VNet.GSOType != sys.VNetGSONone {
 			if f.Len > len(f.Data) || !l.seg.start(f.Data, f.VNet.GSOType, int(f.VNet.GSOSize), int(f.VNet.CsumStart)) {
-				l.rxDrops.Add(1)
+				l.counts.RxDrops.Add(1)
 				continue
 			}
 			l.segRx = *f
@@ -114,18 +111,18 @@ func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 // take makes a packet of a whole frame.
 func (l *Link) take(c *packet.Cache, b *packet.Batch, f *sys.RxFrame) {
 	if f.Len > len(f.Data) || len(f.Data) < demux.EtherLen || len(f.Data) > l.room {
-		l.rxDrops.Add(1)
+		l.counts.RxDrops.Add(1)
 		return
 	}
 	p := c.Alloc(packet.Node)
 	if p == nil {
-		l.rxDrops.Add(1)
+		l.counts.RxDrops.Add(1)
 		return
 	}
 	data := p.Put(len(f.Data))
 	copy(data, f.Data)
 	if f.VNet.Flags&sys.VNetNeedsCsum != 0 && !complete(data, int(f.VNet.CsumStart), int(f.VNet.CsumOffset)) {
-		l.rxDrops.Add(1)
+		l.counts.RxDrops.Add(1)
 		c.Free(p)
 		return
 	}
@@ -137,7 +134,7 @@ func (l *Link) cut(c *packet.Cache, b *packet.Batch) {
 	for b.Room() > 0 {
 		p := c.Alloc(packet.Node)
 		if p == nil {
-			l.rxDrops.Add(1)
+			l.counts.RxDrops.Add(1)
 			l.seg.frame = nil
 			return
 		}
@@ -145,7 +142,7 @@ func (l *Link) cut(c *packet.Cache, b *packet.Batch) {
 		n := l.seg.next(p.Put(l.room))
 		if n <= 0 {
 			if n < 0 {
-				l.rxDrops.Add(1)
+				l.counts.RxDrops.Add(1)
 			}
 			c.Free(p)
 			return
@@ -162,14 +159,10 @@ func (l *Link) finish(b *packet.Batch, p *packet.Packet, f *sys.RxFrame) {
 		d := p.Data()
 		d[12], d[13] = byte(f.TPID>>8), byte(f.TPID)
 	}
-	d := p.Data()
 	p.ClearHeaders()
-	if t := uint16(d[12])<<8 | uint16(d[13]); (t == demux.EtherTypeVLAN || t == demux.EtherTypeSVLAN) && len(d) >= demux.EtherLen+demux.VLANLen {
-		p.Anno.VLAN, p.Anno.HasVLAN = uint16(d[14])<<8|uint16(d[15]), true
-	}
+	linkio.NoteVLAN(p)
 	p.Anno.Kind = packet.LinkKind(f.Kind) // the numbers are the kernel's
-	l.rxPackets.Add(1)
-	l.rxBytes.Add(uint64(p.Len()))
+	l.counts.Received(p.Len())
 	b.Append(p)
 }
 
@@ -177,13 +170,11 @@ func (l *Link) finish(b *packet.Batch, p *packet.Packet, f *sys.RxFrame) {
 func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 	for _, p := range b.Packets() {
 		if p.Len() < demux.EtherLen {
-			l.txDrops.Add(1)
+			l.counts.TxDrops.Add(1)
 			c.Free(p)
 			continue
 		}
-		l.pending[l.waiting] = p
-		l.queue.Set(l.waiting, p.Data())
-		if l.waiting++; l.waiting == sys.MaxMsgs {
+		if l.out.Put(p) {
 			l.Flush(c)
 		}
 	}
@@ -193,39 +184,21 @@ func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 // Flush implements nodeos.Link. A frame that the kernel refuses is dropped and the rest tried again, but for
 // an interface that is down: then all are dropped.
 func (l *Link) Flush(c *packet.Cache) {
-	if l.waiting == 0 {
-		return
-	}
-	sent, bytes, failures := 0, 0, 0
-	for at := 0; at < l.waiting; {
-		n, err := l.queue.Send(l.tx, at, l.waiting)
-		for _, p := range l.pending[at : at+n] {
-			bytes += p.Len()
-		}
-		sent += n
-		if err == nil {
-			break
-		}
-		if err == unix.ENETDOWN || err == unix.ENXIO || err == unix.ENODEV {
-			l.setFault(err)
-			break
-		}
-		if failures++; failures > 4 { // no buffers: trying each frame would only take time
-			break
-		}
-		at += n + 1 // the one that was refused is left out
-	}
-	if sent > 0 {
+	if l.out.Flush(c, l.tx, &l.counts, l.refused) > 0 {
 		l.setFault(nil)
 	}
-	for i, p := range l.pending[:l.waiting] {
-		c.Free(p)
-		l.pending[i] = nil
+}
+
+// refused says how to go on after an error of sending.
+func (l *Link) refused(err error, before int) linkio.Next {
+	if err == unix.ENETDOWN || err == unix.ENXIO || err == unix.ENODEV {
+		l.setFault(err)
+		return linkio.Stop
 	}
-	l.txPackets.Add(uint64(sent))
-	l.txBytes.Add(uint64(bytes))
-	l.txDrops.Add(uint64(l.waiting - sent))
-	l.waiting = 0
+	if before >= 4 { // no buffers: trying each frame would only take time
+		return linkio.Stop
+	}
+	return linkio.Skip
 }
 
 // Claim implements nodeos.Link: it makes a filter of the rules and swaps it in.
@@ -262,17 +235,14 @@ func (l *Link) Stats() nodeos.LinkStats {
 	l.mu.Lock()
 	if !l.closed {
 		if n, err := l.ring.Drops(); err == nil {
-			l.rxDrops.Add(n)
+			l.counts.RxDrops.Add(n)
 		}
 		if err := l.ring.SocketError(); err != nil {
 			l.setFault(err)
 		}
 	}
 	l.mu.Unlock()
-	return nodeos.LinkStats{
-		RxPackets: l.rxPackets.Load(), RxBytes: l.rxBytes.Load(), RxDrops: l.rxDrops.Load(),
-		TxPackets: l.txPackets.Load(), TxBytes: l.txBytes.Load(), TxDrops: l.txDrops.Load(),
-	}
+	return l.counts.Stats()
 }
 
 // Detach implements nodeos.Link. Frames in the ring stay there and are lost with it.

@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/channels/internal/opts"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
@@ -20,8 +21,6 @@ func init() { nodeos.RegisterDriver("packet", Rank, Open) }
 
 // DefaultRing is the receive ring in frames where LinkSpec.Ring is 0.
 const DefaultRing = 512
-
-const maxRing = 1 << 16
 
 // Tests set these: noTCX makes links use clsact as on kernels without tcx, noBPF refuses programs as a user namespace does.
 var noTCX, noBPF bool
@@ -36,18 +35,15 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	if err := o.Done("packet"); err != nil {
 		return nil, err
 	}
-	ring := spec.Ring
-	if ring == 0 {
-		ring = DefaultRing
-	}
-	if ring < 1 || ring > maxRing {
-		return nil, errs.New(errs.Invalid, "link %s: ring of %d frames, want 1 to %d", spec.Name, ring, maxRing)
+	ring, err := linkio.Ring(&spec, DefaultRing, "frames")
+	if err != nil {
+		return nil, err
 	}
 	device := spec.Device
 	if device == "" {
 		device = spec.Name
 	}
-	l := &Link{promisc: promisc, tx: -1, queue: sys.NewMsgQueue()}
+	l := &Link{promisc: promisc, tx: -1, out: linkio.NewOutbox()}
 	ifindex, err := l.describe(device, number, spec)
 	if err != nil {
 		return nil, err

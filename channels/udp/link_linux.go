@@ -10,10 +10,10 @@ package udp
 import (
 	"net/netip"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/channels/internal/opts"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
@@ -27,8 +27,6 @@ func init() { nodeos.RegisterDriver("udp", Rank, Open) }
 // DefaultRing is the socket's receive buffer in full-sized datagrams where LinkSpec.Ring is 0.
 const DefaultRing = 1024
 
-const maxRing = 1 << 16
-
 // Link is a UDP socket; it implements nodeos.Link.
 type Link struct {
 	info  nodeos.LinkInfo
@@ -41,12 +39,8 @@ type Link struct {
 	offer  [sys.MaxMsgs]*packet.Packet // with the receive queue's buffers
 	room   int
 	want   int // how many to offer next
-	txq    *sys.MsgQueue
-	queued [sys.MaxMsgs]*packet.Packet
-	count  int
-
-	rxPackets, rxBytes, rxDrops atomic.Uint64
-	txPackets, txBytes, txDrops atomic.Uint64
+	out    *linkio.Outbox
+	counts linkio.Counters
 
 	mu     sync.Mutex
 	lost   uint32 // drops of the socket that are counted already
@@ -60,19 +54,16 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	if err := o.Done("udp"); err != nil {
 		return nil, err
 	}
-	ring := spec.Ring
-	if ring == 0 {
-		ring = DefaultRing
-	}
-	if ring < 1 || ring > maxRing {
-		return nil, errs.New(errs.Invalid, "link %s: ring of %d datagrams, want 1 to %d", spec.Name, ring, maxRing)
+	ring, err := linkio.Ring(&spec, DefaultRing, "datagrams")
+	if err != nil {
+		return nil, err
 	}
 	addr, err := netip.ParseAddrPort(spec.Device)
 	if err != nil || addr.Addr().Zone() != "" {
 		return nil, errs.New(errs.Invalid, "link %s: driver udp wants a local address such as 0.0.0.0:3322 as device, not %q", spec.Name, spec.Device)
 	}
 	pool := n.Pool().Spec()
-	l := &Link{room: pool.FrameSize - pool.Headroom, rxq: sys.NewMsgQueue(), txq: sys.NewMsgQueue(), want: 8}
+	l := &Link{room: pool.FrameSize - pool.Headroom, rxq: sys.NewMsgQueue(), out: linkio.NewOutbox(), want: 8}
 	if mtu > l.room {
 		return nil, errs.New(errs.TooBig, "link %s: MTU %d, the node's packet frames hold %d; use larger frames or a smaller MTU", spec.Name, mtu, l.room)
 	}
@@ -175,15 +166,14 @@ func (l *Link) take(c *packet.Cache, b *packet.Batch, i int) {
 	p := l.offer[i]
 	n, cut := l.rxq.Len(i)
 	if cut || n > l.room {
-		l.rxDrops.Add(1)
+		l.counts.RxDrops.Add(1)
 		c.Free(p)
 		return
 	}
 	p.Take(l.room - n)
 	from := l.rxq.From(i)
 	p.Anno.Src, p.Anno.SrcPort = from.Addr(), from.Port()
-	l.rxPackets.Add(1)
-	l.rxBytes.Add(uint64(n))
+	l.counts.Received(n)
 	b.Append(p)
 }
 
@@ -192,13 +182,11 @@ func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 	for _, p := range b.Packets() {
 		to := netip.AddrPortFrom(p.Anno.Dst, p.Anno.DstPort)
 		if !to.IsValid() || to.Port() == 0 || p.Len() > l.info.MTU || !l.v6 && !to.Addr().Unmap().Is4() {
-			l.txDrops.Add(1)
+			l.counts.TxDrops.Add(1)
 			c.Free(p)
 			continue
 		}
-		l.queued[l.count] = p
-		l.txq.SetTo(l.count, p.Data(), to, l.v6)
-		if l.count++; l.count == sys.MaxMsgs {
+		if l.out.PutTo(p, to, l.v6) {
 			l.Flush(c)
 		}
 	}
@@ -206,37 +194,17 @@ func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 }
 
 // Flush implements nodeos.Link. A datagram that the kernel refuses is dropped and the rest tried again.
-func (l *Link) Flush(c *packet.Cache) {
-	if l.count == 0 {
-		return
+func (l *Link) Flush(c *packet.Cache) { l.out.Flush(c, l.sock, &l.counts, refused) }
+
+// refused says how to go on after an error of sending.
+func refused(err error, _ int) linkio.Next {
+	switch err {
+	case unix.EAGAIN, unix.ENOBUFS: // no room: the rest would not fit either
+		return linkio.Stop
+	case unix.ECONNREFUSED: // about an earlier datagram, and reported once
+		return linkio.Again
 	}
-	sent, bytes := 0, 0
-	for at := 0; at < l.count; {
-		n, err := l.txq.Send(l.sock, at, l.count)
-		for _, p := range l.queued[at : at+n] {
-			bytes += p.Len()
-		}
-		sent += n
-		if err == nil {
-			break
-		}
-		if err == unix.EAGAIN || err == unix.ENOBUFS { // no room: the rest would not fit either
-			break
-		}
-		if err == unix.ECONNREFUSED { // about an earlier datagram, and reported once
-			at += n
-			continue
-		}
-		at += n + 1
-	}
-	for i, p := range l.queued[:l.count] {
-		c.Free(p)
-		l.queued[i] = nil
-	}
-	l.txPackets.Add(uint64(sent))
-	l.txBytes.Add(uint64(bytes))
-	l.txDrops.Add(uint64(l.count - sent))
-	l.count = 0
+	return linkio.Skip
 }
 
 // Claim implements nodeos.Link: the socket's port is the node's alone.
@@ -247,15 +215,12 @@ func (l *Link) Stats() nodeos.LinkStats {
 	l.mu.Lock()
 	if !l.closed {
 		if n, err := sys.SocketDrops(l.sock); err == nil {
-			l.rxDrops.Add(uint64(n - l.lost))
+			l.counts.RxDrops.Add(uint64(n - l.lost))
 			l.lost = n
 		}
 	}
 	l.mu.Unlock()
-	return nodeos.LinkStats{
-		RxPackets: l.rxPackets.Load(), RxBytes: l.rxBytes.Load(), RxDrops: l.rxDrops.Load(),
-		TxPackets: l.txPackets.Load(), TxBytes: l.txBytes.Load(), TxDrops: l.txDrops.Load(),
-	}
+	return l.counts.Stats()
 }
 
 // Detach implements nodeos.Link.

@@ -19,10 +19,10 @@ const FrameHeadroom = 4
 type FrameBatch struct {
 	Memory [][]byte
 	aux    []byte
-	rx, tx []mmsghdr
+	rx     []mmsghdr
 	rxv    []unix.Iovec
-	txv    []unix.Iovec
 	got    []frameInfo
+	tx     *MsgQueue
 }
 
 type frameInfo struct {
@@ -31,14 +31,15 @@ type frameInfo struct {
 	tagged bool
 }
 
-// NewFrameBatch returns room for n frames in each direction.
+// NewFrameBatch returns room for n frames to receive and MaxMsgs to send.
 func NewFrameBatch(n int) *FrameBatch {
 	return &FrameBatch{
 		Memory: make([][]byte, n),
 		aux:    make([]byte, n*auxSize),
-		rx:     make([]mmsghdr, n), tx: make([]mmsghdr, n),
-		rxv: make([]unix.Iovec, n), txv: make([]unix.Iovec, n),
-		got: make([]frameInfo, n),
+		rx:     make([]mmsghdr, n),
+		rxv:    make([]unix.Iovec, n),
+		got:    make([]frameInfo, n),
+		tx:     NewMsgQueue(),
 	}
 }
 
@@ -100,23 +101,11 @@ func (b *FrameBatch) Frame(i int) []byte {
 	return m[:FrameHeadroom+g.length]
 }
 
-// Set puts a frame in place i for Send. It must stay as it is until Send has returned.
-func (b *FrameBatch) Set(i int, frame []byte) {
-	b.txv[i] = unix.Iovec{Base: unsafe.SliceData(frame)}
-	b.txv[i].SetLen(len(frame))
-	h := &b.tx[i].hdr
-	*h = unix.Msghdr{Iov: &b.txv[i]}
-	h.SetIovlen(1)
-}
+// Set puts a frame, which is not empty, in place i for Send. It must stay as it is until Send has returned.
+func (b *FrameBatch) Set(i int, frame []byte) { b.tx.Set(i, frame) }
 
 // Send sends the first n frames that were Set from fd, without waiting, and returns how many went, from the first on.
 func (b *FrameBatch) Send(fd, n int) int {
-	if n == 0 {
-		return 0
-	}
-	sent, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&b.tx[:n][0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
-	if errno != 0 {
-		return 0
-	}
-	return int(sent)
+	sent, _ := b.tx.Send(fd, 0, n) // why the next one did not go is of no interest: the caller tries it again first
+	return sent
 }
