@@ -58,7 +58,7 @@ To know what works here:        janos doctor`,
 	}
 	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand())
 	add("write", capsuleCommand())
-	add("machine", doctorCommand(), versionCommand())
+	add("machine", doctorCommand(), benchCommand(), versionCommand())
 	// A command that has others below it runs only to refuse what is not one of them.
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	strict(root)
