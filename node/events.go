@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/janos-os/janos/errs"
 )
@@ -17,21 +18,24 @@ const KeptEvents = 16384
 const queuedEvents = 4096
 
 // EventLog gathers the events of a node's layers: each is marshalled to one line of JSON, remembered, and written to a
-// file if there is one. Add never blocks on the file: a goroutine writes. On a stepped node there
+// file if there is one. Add waits neither for the file nor for readers: a goroutine writes. On a stepped node there
 // is no goroutine and Add does all itself, so that a log is complete whenever the clock stands.
 type EventLog struct {
-	queue chan any
-	done  chan struct{}
+	queue   chan any // nil on a stepped node
+	stop    chan struct{}
+	done    chan struct{}
+	closed  atomic.Bool
+	dropped atomic.Uint64
 
-	mu      sync.Mutex
-	lines   [][]byte // a ring of KeptEvents
-	first   uint64   // number of the oldest line kept
-	next    uint64   // number that the next line will have
-	dropped uint64
-	out     *bufio.Writer
-	file    io.Closer
+	mu      sync.Mutex    // what readers see
+	lines   [][]byte      // a ring of KeptEvents
+	first   uint64        // number of the oldest line kept
+	next    uint64        // number that the next line will have
 	changed chan struct{} // closed and replaced when a line is added
-	closed  bool
+
+	io   sync.Mutex // the file; the goroutine's but for Close and stepped nodes
+	out  *bufio.Writer
+	file io.Closer
 }
 
 // NewEventLog opens a log that writes to path (appending), or only remembers if path is empty.
@@ -45,7 +49,7 @@ func NewEventLog(path string, stepped bool) (*EventLog, error) {
 		l.file, l.out = f, bufio.NewWriter(f)
 	}
 	if !stepped {
-		l.queue, l.done = make(chan any, queuedEvents), make(chan struct{})
+		l.queue, l.stop, l.done = make(chan any, queuedEvents), make(chan struct{}), make(chan struct{})
 		go l.run()
 	}
 	return l, nil
@@ -53,29 +57,34 @@ func NewEventLog(path string, stepped bool) (*EventLog, error) {
 
 // Add records an event, any value that marshals to a JSON object. It is safe for concurrent use.
 func (l *EventLog) Add(event any) {
-	if l.queue == nil {
+	switch {
+	case l.closed.Load():
+	case l.queue == nil:
 		l.write(event)
 		l.flush()
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return
-	}
-	select {
-	case l.queue <- event:
 	default:
-		l.dropped++
+		select {
+		case l.queue <- event:
+		default:
+			l.dropped.Add(1)
+		}
 	}
 }
 
 func (l *EventLog) run() {
 	defer close(l.done)
-	for e := range l.queue {
-		l.write(e)
-		if len(l.queue) == 0 {
-			l.flush()
+	for {
+		select {
+		case e := <-l.queue:
+			l.write(e)
+			if len(l.queue) == 0 {
+				l.flush()
+			}
+		case <-l.stop:
+			for len(l.queue) > 0 { // nothing else takes from it
+				l.write(<-l.queue)
+			}
+			return
 		}
 	}
 }
@@ -85,6 +94,12 @@ func (l *EventLog) write(event any) {
 	if err != nil {
 		b = []byte(`{"kind":"internal","reason":"an event could not be marshalled"}`)
 	}
+	l.io.Lock()
+	if l.out != nil {
+		l.out.Write(b)
+		l.out.WriteByte('\n')
+	}
+	l.io.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.lines) < KeptEvents {
@@ -94,17 +109,13 @@ func (l *EventLog) write(event any) {
 		l.first++
 	}
 	l.next++
-	if l.out != nil {
-		l.out.Write(b)
-		l.out.WriteByte('\n')
-	}
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
 func (l *EventLog) flush() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.io.Lock()
+	defer l.io.Unlock()
 	if l.out != nil {
 		_ = l.out.Flush() // a full disk must not stop the node; Close reports it
 	}
@@ -122,27 +133,19 @@ func (l *EventLog) Since(from uint64) (lines [][]byte, next uint64, more <-chan 
 }
 
 // Dropped returns how many events were lost because they came faster than they could be written.
-func (l *EventLog) Dropped() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.dropped
-}
+func (l *EventLog) Dropped() uint64 { return l.dropped.Load() }
 
 // Close writes what is queued and closes the file. Later events are ignored.
 func (l *EventLog) Close() error {
-	l.mu.Lock()
-	if l.closed {
-		l.mu.Unlock()
+	if l.closed.Swap(true) {
 		return nil
 	}
-	l.closed = true
-	l.mu.Unlock()
 	if l.queue != nil {
-		close(l.queue)
+		close(l.stop)
 		<-l.done
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.io.Lock()
+	defer l.io.Unlock()
 	if l.out == nil {
 		return nil
 	}

@@ -244,6 +244,9 @@ func (n *Node) closeGraph() {
 	if g != nil {
 		g.Close()
 		d.Terminate(errs.New(errs.Dead, "the graph ends"))
+		if !n.env.Stepped { // whose caller drives
+			<-d.Done() // another graph may take its place at once, under its name
+		}
 	}
 }
 
@@ -254,7 +257,7 @@ func (n *Node) registerProtocols() error {
 	for _, path := range n.spec.ANTS.Protocols {
 		p, err := ants.LoadProtocol(n.spec.path(path))
 		if err != nil {
-			return err
+			return fmt.Errorf("protocol %s: %w", path, err)
 		}
 		if err := n.ee.Register(p); err != nil {
 			return fmt.Errorf("protocol %s: %w", path, err)

@@ -12,7 +12,7 @@ func (n *Node) kernelRoutes() (io.Closer, error) {
 	for _, l := range n.spec.Links {
 		device[l.Name] = l.device()
 	}
-	return kroute.Open(n.router, kroute.Spec{
+	s, err := kroute.Open(n.router, kroute.Spec{
 		Device: func(link string) string { return device[link] },
 		OnNews: func(version uint64, err error) {
 			if err != nil {
@@ -20,4 +20,8 @@ func (n *Node) kernelRoutes() (io.Closer, error) {
 			}
 		},
 	})
+	if err != nil {
+		return nil, err // and no *Sink, which would be a Closer
+	}
+	return s, nil
 }
