@@ -279,6 +279,24 @@ func (l *Lab) enter() error {
 
 func (l *Lab) leave() { l.running.Done() }
 
+// entering is enter, and a look-up of what the caller wants to work on. The caller leaves if there is no error.
+func entering[T any](l *Lab, find func(name string) (T, error), name string) (T, error) {
+	var none T
+	if err := l.enter(); err != nil {
+		return none, err
+	}
+	found, err := find(name)
+	if err != nil {
+		l.leave()
+		return none, err
+	}
+	return found, nil
+}
+
+func (l *Lab) enterNode(name string) (*NodePlan, error) { return entering(l, l.node, name) }
+func (l *Lab) enterLink(name string) (*LinkPlan, error) { return entering(l, l.link, name) }
+func (l *Lab) enterProcess(node string) (*child, error) { return entering(l, l.process, node) }
+
 // event writes an event; before the log is there it is dropped.
 func (l *Lab) event(what, node, link, detail string) {
 	if l.events != nil {
@@ -314,36 +332,34 @@ func (l *Lab) Status() State {
 // Do runs fn on an OS thread that is in the network namespace of the node; see package internal/netns for the rules. Sockets that fn
 // opens stay there.
 func (l *Lab) Do(node string, fn func() error) error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	defer l.leave()
-	n, err := l.node(node)
+	n, err := l.enterNode(node)
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	return l.net.nodes[n.Index].Do(fn)
 }
 
 func (l *Lab) node(name string) (*NodePlan, error) {
-	n := l.plan.Node(name)
-	if n == nil {
-		return nil, errs.New(errs.NotFound, "lab %s has no node %q; %s", l.plan.Name, clip(name), suggest(name, l.plan.byNode, "see janos lab status"))
+	return lookup(l, "node", name, l.plan.Node(name), l.plan.byNode)
+}
+
+// lookup returns what was found under a name, or an error that proposes another one.
+func lookup[T any](l *Lab, kind, name string, found *T, others map[string]int) (*T, error) {
+	if found == nil {
+		return nil, errs.New(errs.NotFound, "lab %s has no %s %q; %s", l.plan.Name, kind, clip(name), suggest(name, others, "see janos lab status"))
 	}
-	return n, nil
+	return found, nil
 }
 
 // SetLink takes the carrier of a link away, or gives it back. A link that has no carrier carries nothing, and the kernels at its ends
 // know.
 func (l *Lab) SetLink(link string, up bool) error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	defer l.leave()
-	lp, err := l.link(link)
+	lp, err := l.enterLink(link)
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	if err := l.net.setLink(lp, up); err != nil {
 		return fmt.Errorf("link %s: %w", lp.Name, err)
 	}
@@ -352,23 +368,16 @@ func (l *Lab) SetLink(link string, up bool) error {
 }
 
 func (l *Lab) link(name string) (*LinkPlan, error) {
-	lp := l.plan.Link(name)
-	if lp == nil {
-		return nil, errs.New(errs.NotFound, "lab %s has no link %q; %s", l.plan.Name, clip(name), suggest(name, l.plan.byLink, "see janos lab status"))
-	}
-	return lp, nil
+	return lookup(l, "link", name, l.plan.Link(name), l.plan.byLink)
 }
 
 // Impair gives a link another impairment, in both directions. Frames that are under way are not affected.
 func (l *Lab) Impair(link string, im linkmodel.Impairment) error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	defer l.leave()
-	lp, err := l.link(link)
+	lp, err := l.enterLink(link)
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	if lp.Direct {
 		return errs.New(errs.Invalid, "link %s is direct, so nothing can delay or drop on it; remove direct in the topology", link)
 	}
@@ -396,14 +405,11 @@ func (l *Lab) WireStats() ([]wire.LinkStats, error) {
 // Exec runs a command in the node's namespace and waits for it. It returns its exit code; 128 plus the number when a signal ended
 // it. When ctx ends, the command and its process group are killed. stdin may be nil.
 func (l *Lab) Exec(ctx context.Context, node string, argv []string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	if err := l.enter(); err != nil {
-		return 0, err
-	}
-	defer l.leave()
-	n, err := l.node(node)
+	n, err := l.enterNode(node)
 	if err != nil {
 		return 0, err
 	}
+	defer l.leave()
 	if len(argv) == 0 {
 		return 0, errs.New(errs.Invalid, "no command for node %s", node)
 	}

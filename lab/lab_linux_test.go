@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -175,12 +174,12 @@ func pairTopology(name string) *Topology {
 	}
 }
 
-// leftovers returns what labs of this package's tests left on the machine. Those called jtstory are of package nodes, which
-// may be tested at the same time.
+// leftovers returns what labs of this package's tests left on the machine. Their names begin with jt, which no other package's do:
+// those may be tested at the same time.
 func leftovers() string {
 	var left []string
 	names, _ := netns.List(netns.Dir, "jn-jt")
-	left = append(left, slices.DeleteFunc(names, func(n string) bool { return strings.HasPrefix(n, "jn-jtstory") })...)
+	left = append(left, names...)
 	if ifs, err := net.Interfaces(); err == nil {
 		for _, i := range ifs {
 			if strings.HasPrefix(i.Name, "jn") {

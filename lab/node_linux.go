@@ -122,7 +122,7 @@ func tail(path string) string {
 	return "\n" + string(b)
 }
 
-// running returns the process of a node.
+// process returns the process of a node, which is running.
 func (l *Lab) process(node string) (*child, error) {
 	n, err := l.node(node)
 	if err != nil {
@@ -142,14 +142,11 @@ func (l *Lab) process(node string) (*child, error) {
 
 // Kill sends SIGKILL to the node's process group and waits until it has ended. The node's interfaces and its kernel's stack stay.
 func (l *Lab) Kill(node string) error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	defer l.leave()
-	c, err := l.process(node)
+	c, err := l.enterProcess(node)
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	c.signal(syscall.SIGKILL, "killed")
 	<-c.done
 	return nil
@@ -157,28 +154,22 @@ func (l *Lab) Kill(node string) error {
 
 // Stop asks the node's process to end, kills it after two seconds, and waits for it.
 func (l *Lab) Stop(node string) error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	defer l.leave()
-	c, err := l.process(node)
+	c, err := l.enterProcess(node)
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	c.end("stopped")
 	return nil
 }
 
 // Start starts the node's process again after Kill, Stop or its own end, and waits until it is ready.
 func (l *Lab) Start(ctx context.Context, node string) error {
-	if err := l.enter(); err != nil {
-		return err
-	}
-	defer l.leave()
-	n, err := l.node(node)
+	n, err := l.enterNode(node)
 	if err != nil {
 		return err
 	}
+	defer l.leave()
 	if l.opt.Node == nil {
 		return errs.New(errs.NotFound, "nodes of lab %s have no process", l.plan.Name)
 	}

@@ -211,6 +211,24 @@ func readState(dir string) (*State, error) {
 
 // States returns the states of all labs under base (zero means DefaultStateDir) whose owners live, by name.
 func States(base string) ([]*State, error) {
+	dirs, err := stateDirs(base)
+	if err != nil {
+		return nil, err
+	}
+	var out []*State
+	for _, d := range dirs {
+		if s, err := readState(d.path); err == nil && s.Alive() {
+			out = append(out, s)
+		}
+	}
+	return out, nil
+}
+
+// stateDir is a directory that has the name of a lab's state.
+type stateDir struct{ name, path string }
+
+// stateDirs lists them under base, by name; none where base is not there.
+func stateDirs(base string) (dirs []stateDir, err error) {
 	if base == "" {
 		base = DefaultStateDir()
 	}
@@ -221,17 +239,12 @@ func States(base string) ([]*State, error) {
 	if err != nil {
 		return nil, errs.New(errs.Permission, "state directory: %w", err)
 	}
-	var out []*State
 	for _, e := range entries {
-		name, ok := strings.CutPrefix(e.Name(), statePrefix)
-		if !ok || badName(name, MaxLabName) != "" {
-			continue
-		}
-		if s, err := readState(filepath.Join(base, e.Name())); err == nil && s.Alive() {
-			out = append(out, s)
+		if name, ok := strings.CutPrefix(e.Name(), statePrefix); ok && e.IsDir() && badName(name, MaxLabName) == "" {
+			dirs = append(dirs, stateDir{name, filepath.Join(base, e.Name())})
 		}
 	}
-	return out, nil
+	return dirs, nil
 }
 
 // Node returns what is known about the process of a node, or nil.
@@ -244,12 +257,20 @@ func (s *State) Node(name string) *NodeState {
 	return nil
 }
 
+// FindNode is Node with an error of kind errs.NotFound where there is none.
+func (s *State) FindNode(name string) (*NodeState, error) {
+	if n := s.Node(name); n != nil {
+		return n, nil
+	}
+	return nil, errs.New(errs.NotFound, "lab %s has no node %q; see janos lab status", s.Name, clip(name))
+}
+
 // Become replaces this process by a command in the namespace of a node. It returns only if it fails. It needs root, and a lab that is not in
 // a user namespace of its own.
 func (s *State) Become(node string, argv []string) error {
-	n := s.Node(node)
-	if n == nil || s.Plan == nil {
-		return errs.New(errs.NotFound, "lab %s has no node %q; see janos lab status", s.Name, clip(node))
+	n, err := s.FindNode(node)
+	if err != nil {
+		return err
 	}
 	if len(argv) == 0 {
 		return errs.New(errs.Invalid, "no command for node %s", node)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/janos-os/janos/internal/netns"
 )
@@ -13,33 +11,22 @@ import (
 // Sweep removes what laboratories left under base (zero means DefaultStateDir) whose owner has died: processes, namespaces, links, files. It
 // touches nothing of an owner that lives. It returns the names of the labs that it removed.
 func Sweep(base string) ([]string, error) {
-	if base == "" {
-		base = DefaultStateDir()
-	}
-	entries, err := os.ReadDir(base)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
+	dirs, err := stateDirs(base)
 	if err != nil {
-		return nil, fmt.Errorf("state directory: %w", err)
+		return nil, err
 	}
 	var swept []string
 	var all []error
-	for _, e := range entries {
-		name, ok := strings.CutPrefix(e.Name(), statePrefix)
-		if !ok || !e.IsDir() || badName(name, MaxLabName) != "" {
-			continue
-		}
-		dir := filepath.Join(base, e.Name())
-		if ours(dir) != nil {
+	for _, d := range dirs {
+		if ours(d.path) != nil {
 			continue // somebody else's, in /tmp
 		}
-		gone, err := sweep(dir)
+		gone, err := sweep(d.path)
 		if err != nil {
-			all = append(all, fmt.Errorf("leftovers of lab %s: %w", name, err))
+			all = append(all, fmt.Errorf("leftovers of lab %s: %w", d.name, err))
 		}
 		if gone {
-			swept = append(swept, name)
+			swept = append(swept, d.name)
 		}
 	}
 	return swept, errors.Join(all...)

@@ -269,13 +269,21 @@ func stateFlag(c *cobra.Command, state *string) {
 	c.Flags().StringVar(state, "state", "", stateUsage)
 }
 
+// optional returns the argument of a command that takes one at most, "" if there is none.
+func optional(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
 // labName finds out which lab is meant: by the name or file given, or the only one that is up.
-func labName(state string, args []string) (string, error) {
-	if len(args) > 0 {
-		if filepath.Ext(args[0]) == "" && filepath.Base(args[0]) == args[0] {
-			return args[0], nil
+func labName(state, given string) (string, error) {
+	if given != "" {
+		if filepath.Ext(given) == "" && filepath.Base(given) == given {
+			return given, nil
 		}
-		t, err := lab.Load(args[0])
+		t, err := lab.Load(given)
 		if err != nil {
 			return "", err
 		}
@@ -298,8 +306,8 @@ func labName(state string, args []string) (string, error) {
 	return "", errs.New(errs.Invalid, "several labs are up, say which:%s", names)
 }
 
-func dialLab(state string, args []string) (*lab.Client, error) {
-	name, err := labName(state, args)
+func dialLab(state, given string) (*lab.Client, error) {
+	name, err := labName(state, given)
 	if err != nil {
 		return nil, err
 	}
@@ -312,7 +320,7 @@ func labStatusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "status [FILE|NAME]", Short: "Show a lab that is up: nodes, processes, links and their counters", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cl, err := dialLab(state, args)
+			cl, err := dialLab(state, optional(args))
 			if err != nil {
 				return err
 			}
@@ -373,11 +381,7 @@ the command has no standard input. JANOS_CONTROL is set to the node's control so
 			if args[1] == "--" && len(args) > 2 {
 				args = append(args[:1:1], args[2:]...)
 			}
-			var which []string
-			if name != "" {
-				which = []string{name}
-			}
-			cl, err := dialLab(state, which)
+			cl, err := dialLab(state, name)
 			if err != nil {
 				return err
 			}
@@ -420,9 +424,9 @@ func labLogsCommand() *cobra.Command {
 				}
 			}
 			for _, a := range args {
-				n := s.Node(a)
-				if n == nil {
-					return errs.New(errs.NotFound, "lab %s has no node %q; see janos lab status", s.Name, a)
+				n, err := s.FindNode(a)
+				if err != nil {
+					return err
 				}
 				if len(args) > 1 {
 					fmt.Fprintf(cmd.OutOrStdout(), "== %s\n", a)
@@ -441,11 +445,7 @@ func labLogsCommand() *cobra.Command {
 
 // stateOf reads what a lab has written down; its owner need not live.
 func stateOf(state, name string) (*lab.State, error) {
-	var which []string
-	if name != "" {
-		which = []string{name}
-	}
-	n, err := labName(state, which)
+	n, err := labName(state, name)
 	if err != nil {
 		return nil, err
 	}
@@ -537,11 +537,7 @@ not named there is none. Links are called by their two nodes, unless the topolog
 			default:
 				return errs.New(errs.Invalid, "%q is not one of kill, stop, start, link-down, link-up, impair", args[0])
 			}
-			var which []string
-			if name != "" {
-				which = []string{name}
-			}
-			cl, err := dialLab(state, which)
+			cl, err := dialLab(state, name)
 			if err != nil {
 				return err
 			}
@@ -576,7 +572,7 @@ func labDownCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name, err := labName(state, args)
+			name, err := labName(state, optional(args))
 			if err != nil {
 				if len(swept) > 0 && errs.KindOf(err) == errs.NotFound {
 					return nil

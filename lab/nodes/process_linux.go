@@ -84,12 +84,11 @@ func inject(ctx context.Context, c *control.Client, a lab.Action, to *lab.NodePl
 
 // Dial returns the control client of a node's process.
 func Dial(s *lab.State, name string) (*control.Client, error) {
-	for _, n := range s.Nodes {
-		if n.Name == name {
-			return control.Dial(filepath.Join(n.Dir, controlName)), nil
-		}
+	n, err := s.FindNode(name)
+	if err != nil {
+		return nil, err
 	}
-	return nil, errs.New(errs.NotFound, "lab %s has no node %q", s.Name, name)
+	return control.Dial(filepath.Join(n.Dir, controlName)), nil
 }
 
 // AwaitRoutes waits until every node whose process runs knows a route to every other node that it can reach, or ctx ends. It only looks.

@@ -98,7 +98,7 @@ func up(t *testing.T, topo *lab.Topology, p *lab.Plan) *lab.Lab {
 
 // TestSameStoryOnRealLinks plays what the simulation plays, with processes and namespaces.
 func TestSameStoryOnRealLinks(t *testing.T) {
-	topo, p := diamondTopology(t, "jtstory", told())
+	topo, p := diamondTopology(t, "ntstory", told())
 	l := up(t, topo, p)
 	s := l.Status()
 	if err := AwaitRoutes(t.Context(), &s); err != nil {
@@ -132,7 +132,7 @@ func TestSameStoryOnRealLinks(t *testing.T) {
 }
 
 func TestAwaitRoutesSaysWhoIsMissing(t *testing.T) {
-	topo, p := diamondTopology(t, "jtmissing", "  - {at: 0s, do: link-up, link: s-a}\n")
+	topo, p := diamondTopology(t, "ntmissing", "  - {at: 0s, do: link-up, link: s-a}\n")
 	l := up(t, topo, p)
 	if err := l.SetLink("d-r", false); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestAwaitRoutesSaysWhoIsMissing(t *testing.T) {
 }
 
 func TestBrokenNodeFileIsReported(t *testing.T) {
-	topo, _ := diamondTopology(t, "jtbroken", "  - {at: 0s, do: link-up, link: s-a}\n")
+	topo, _ := diamondTopology(t, "ntbroken", "  - {at: 0s, do: link-up, link: s-a}\n")
 	topo.Protocols = append(topo.Protocols, lab.Protocol{File: "none.yaml", At: []string{"d"}})
 	p, err := topo.Plan()
 	if err != nil {
