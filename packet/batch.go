@@ -45,6 +45,19 @@ func (b *Batch) Truncate(n int) {
 	}
 }
 
+// Keep calls fn for every packet in order and keeps those for which it returns true; fn has taken the others, and must not change
+// the batch.
+func (b *Batch) Keep(fn func(p *Packet) bool) {
+	n := 0
+	for _, p := range b.pkts[:b.n] {
+		if fn(p) {
+			b.pkts[n] = p
+			n++
+		}
+	}
+	b.n = n
+}
+
 // Drop1st removes the first n packets, which the caller has taken, and moves the rest up.
 func (b *Batch) Drop1st(n int) {
 	if n >= b.n {

@@ -123,21 +123,18 @@ func (e *ARPQuerier) Push(port int, b *packet.Batch) {
 		b.Reset()
 		return
 	}
-	keep := 0
 	c := e.Cache()
-	for _, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		dst, ok := e.resolve(p)
 		if !ok {
-			continue
+			return false
 		}
 		if !c.Unshare(p) || !push(p, dst, &e.ether, typeIP) {
 			e.drop(p, dropNoMemory)
-			continue
+			return false
 		}
-		b.Set(keep, p)
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 	e.Out(0).Push(b)
 }
 

@@ -33,19 +33,14 @@ func (e *EtherEncap) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *EtherEncap) Act(b *packet.Batch) {
-	keep := 0
 	c := e.Cache()
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if !c.Unshare(p) || !push(p, &e.dst, &e.src, uint16(e.typ)) {
 			e.DropOne(p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 // push writes an Ethernet header before an unshared packet.

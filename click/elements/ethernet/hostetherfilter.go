@@ -32,18 +32,13 @@ func (e *HostEtherFilter) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *HostEtherFilter) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if !e.pass(p) {
 			e.ForwardOne(1, p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 func (e *HostEtherFilter) pass(p *packet.Packet) bool {

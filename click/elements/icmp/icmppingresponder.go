@@ -32,19 +32,14 @@ func (e *PingResponder) Configure(a *click.Args) { a.Parse() }
 
 // Act implements click.Actor.
 func (e *PingResponder) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if !e.reply(p) {
 			e.ForwardOne(1, p)
-			continue
+			return false
 		}
 		e.count++
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 func (e *PingResponder) reply(p *packet.Packet) bool {

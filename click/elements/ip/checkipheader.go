@@ -120,20 +120,15 @@ func (e *CheckIPHeader) check(p *packet.Packet) int {
 
 // Act implements click.Actor.
 func (e *CheckIPHeader) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if why := e.check(p); why >= 0 {
 			e.reasons[why]++
 			e.ForwardOne(1, p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
-	e.count += uint64(keep)
+		return true
+	})
+	e.count += uint64(b.Len())
 }
 
 // AddHandlers implements click.HandlerAdder.

@@ -30,34 +30,29 @@ func (e *DecIPTTL) Configure(a *click.Args) { a.Parse() }
 
 // Act implements click.Actor.
 func (e *DecIPTTL) Act(b *packet.Batch) {
-	keep := 0
 	c := e.Cache()
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		h := p.Network()
 		if len(h) < 20 {
 			e.DropOne(p)
-			continue
+			return false
 		}
 		if h[8] <= 1 {
 			e.expired++
 			e.ForwardOne(1, p)
-			continue
+			return false
 		}
 		if !c.Unshare(p) {
 			e.DropOne(p)
-			continue
+			return false
 		}
 		h = p.Network()
 		h[8]--
 		// RFC 1624 with a change of -0x0100 in the word of TTL and protocol.
 		sum := uint32(binary.BigEndian.Uint16(h[10:])) + 0x100
 		binary.BigEndian.PutUint16(h[10:], uint16(sum+sum>>16))
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 // AddHandlers implements click.HandlerAdder.

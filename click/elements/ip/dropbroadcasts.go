@@ -23,16 +23,11 @@ func (e *DropBroadcasts) Configure(a *click.Args) { a.Parse() }
 
 // Act implements click.Actor.
 func (e *DropBroadcasts) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if p.Anno.Kind == packet.ToBroadcast || p.Anno.Kind == packet.ToMulticast {
 			e.DropOne(p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }

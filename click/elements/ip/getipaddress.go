@@ -30,7 +30,7 @@ func (e *GetIPAddress) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *GetIPAddress) Act(b *packet.Batch) {
-	filter(b, func(p *packet.Packet) bool {
+	b.Keep(func(p *packet.Packet) bool {
 		d := p.Data()
 		if len(d) < e.offset+4 {
 			e.DropOne(p)

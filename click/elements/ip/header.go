@@ -55,18 +55,3 @@ func sum20(h []byte) uint16 {
 	s = s>>16 + s&0xffff
 	return uint16(s)
 }
-
-// filter keeps the packets for which keep holds; it says itself what becomes of the others.
-func filter(b *packet.Batch, keep func(p *packet.Packet) bool) {
-	n := 0
-	for i, p := range b.Packets() {
-		if !keep(p) {
-			continue
-		}
-		if i != n {
-			b.Set(n, p)
-		}
-		n++
-	}
-	b.Truncate(n)
-}

@@ -76,7 +76,7 @@ func (e *Encap) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *Encap) Act(b *packet.Batch) {
-	filter(b, func(p *packet.Packet) bool {
+	b.Keep(func(p *packet.Packet) bool {
 		if !e.wrap(p) {
 			e.DropOne(p)
 			return false

@@ -48,21 +48,16 @@ func (e *IPGWOptions) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *IPGWOptions) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if h := p.Network(); len(h) < 20 || h[0]&15 > 5 {
 			if bad := e.options(p); bad >= 0 {
 				SetParam(p, bad)
 				e.ForwardOne(1, p)
-				continue
+				return false
 			}
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 // options does the work on a header with options; it returns the offset of an error, or -1.

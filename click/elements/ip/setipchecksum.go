@@ -20,7 +20,7 @@ func (e *SetIPChecksum) Configure(a *click.Args) { a.Parse() }
 
 // Act implements click.Actor.
 func (e *SetIPChecksum) Act(b *packet.Batch) {
-	filter(b, func(p *packet.Packet) bool {
+	b.Keep(func(p *packet.Packet) bool {
 		if Header(p) == nil || !e.Cache().Unshare(p) {
 			e.DropOne(p)
 			return false

@@ -20,7 +20,7 @@ func (e *StripIPHeader) Configure(a *click.Args) { a.Parse() }
 
 // Act implements click.Actor.
 func (e *StripIPHeader) Act(b *packet.Batch) {
-	filter(b, func(p *packet.Packet) bool {
+	b.Keep(func(p *packet.Packet) bool {
 		h := Header(p)
 		off, _ := p.NetworkOffset()
 		if h == nil || off < 0 || !p.Pull(off+HeaderLen(h)) {

@@ -38,23 +38,18 @@ func (e *CheckPaint) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *CheckPaint) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if int(p.Anno.Paint) == e.color {
 			if !e.tee {
 				e.ForwardOne(1, p)
-				continue
+				return false
 			}
 			if q := e.Cache().Clone(p); q != nil {
 				e.ForwardOne(1, q)
 			}
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 // AddHandlers implements click.HandlerAdder.

@@ -53,18 +53,13 @@ func (e *RandomSample) Act(b *packet.Batch) {
 		return
 	}
 	r := e.Router().Rand()
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if r.Float64() >= e.pass {
 			e.ForwardOne(1, p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
 
 // AddHandlers implements click.HandlerAdder.

@@ -29,16 +29,11 @@ func (e *Strip) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *Strip) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if !p.Pull(e.n) {
 			e.DropOne(p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }

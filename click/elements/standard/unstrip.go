@@ -29,16 +29,11 @@ func (e *Unstrip) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *Unstrip) Act(b *packet.Batch) {
-	keep := 0
-	for i, p := range b.Packets() {
+	b.Keep(func(p *packet.Packet) bool {
 		if p.Push(e.n) == nil {
 			e.DropOne(p)
-			continue
+			return false
 		}
-		if i != keep {
-			b.Set(keep, p)
-		}
-		keep++
-	}
-	b.Truncate(keep)
+		return true
+	})
 }
