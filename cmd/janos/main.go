@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -23,12 +24,20 @@ var version = "unknown"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := rootCommand().ExecuteContext(ctx)
+	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
 	stop()
+	if interrupted { // in the middle of something, which has been undone
+		fmt.Fprintln(os.Stderr, "janos: interrupted")
+		os.Exit(exitInterrupted)
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "janos: %v\n", err)
 	}
 	os.Exit(errs.ExitCode(err))
 }
+
+// exitInterrupted is the exit code of what a signal ended before it was done, as shells have it.
+const exitInterrupted = 130
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -614,4 +615,35 @@ func TestNodeWithoutPrivileges(t *testing.T) {
 	}
 	out, _ := janos(t, dir, 0, "capsule", "send", ping, "--control", "a.sock", "--to", "10.255.0.2", "--size", "64", "--probe", "--count", "3", "--interval", "1ms")
 	contains(t, out, "3 sent, 3 came back")
+}
+
+// TestLabInterruptedWhileItIsBuilt interrupts when the first line is out, and expects everything undone, and said so.
+func TestLabInterruptedWhileItIsBuilt(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: makes network namespaces")
+	}
+	dir := t.TempDir()
+	write(t, dir, "lab.yaml", "name: jnearly\nnodes: [{name: a, kind: host}, {name: b, kind: router}]\nlinks: [{ends: [a, b], delay: 1ms}]\n")
+	cmd := exec.Command("/proc/self/exe", "lab", "up", "--state="+dir, "lab.yaml")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), envMain+"=1")
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	var msg bytes.Buffer
+	cmd.Stderr = &msg
+	must(t, cmd.Start())
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Fatalf("no output: %v, %s", err, &msg)
+	}
+	must(t, cmd.Process.Signal(syscall.SIGINT))
+	_, _ = io.Copy(io.Discard, out) // so that it is not held up by its output
+	_ = cmd.Wait()                  // the code says it
+	if code := cmd.ProcessState.ExitCode(); code != exitInterrupted || !strings.Contains(msg.String(), "janos: interrupted") {
+		t.Errorf("exit code %d\n%s", code, &msg)
+	}
+	if left, _ := filepath.Glob("/run/netns/jn-jnearly*"); len(left) != 0 {
+		t.Errorf("namespaces left: %v", left)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "janos-lab-*")); len(left) != 0 {
+		t.Errorf("state left: %v", left)
+	}
 }
