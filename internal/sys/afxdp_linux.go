@@ -39,6 +39,7 @@ type XSK struct {
 	rx, tx   xskRing
 	fill     xskRing
 	comp     xskRing
+	taken    uint32 // transmit ring: up to where TxTaken has counted
 	zeroCopy bool
 }
 
@@ -221,8 +222,8 @@ func (x *XSK) PutFill(addr uint64) {
 // PublishFill hands over what PutFill has put.
 func (x *XSK) PublishFill() { atomic.StoreUint32(x.fill.prod, x.fill.mine) }
 
-// TxRoom returns how many packets the transmit ring can take.
-func (x *XSK) TxRoom() int { return x.tx.room() }
+// TxRoom returns how many packets the transmit ring can take; TxTaken makes room.
+func (x *XSK) TxRoom() int { return int(x.tx.mask + 1 - (x.tx.mine - x.taken)) }
 
 // PutTx puts n bytes at addr into the transmit ring, which must have room. PublishTx lets the kernel see it.
 func (x *XSK) PutTx(addr uint64, n int) {
@@ -238,8 +239,19 @@ func (x *XSK) TxWaiting() int {
 	if x.tx.mem == nil {
 		return 0
 	}
-	x.tx.theirs = atomic.LoadUint32(x.tx.cons)
-	return int(x.tx.mine - x.tx.theirs)
+	return int(x.tx.mine - atomic.LoadUint32(x.tx.cons))
+}
+
+// TxTaken returns how many packets, of how many bytes, the kernel has taken from the transmit ring since it was last asked, and
+// the length of the last of them. Their entries are free from then on.
+func (x *XSK) TxTaken() (packets, bytes, last int) {
+	cons := atomic.LoadUint32(x.tx.cons)
+	for ; x.taken != cons; x.taken++ {
+		last = int(x.tx.desc(x.taken).Len)
+		bytes += last
+		packets++
+	}
+	return packets, bytes, last
 }
 
 // WithdrawTx takes the packet that was put last out of the transmit ring and returns its address; false if the kernel has

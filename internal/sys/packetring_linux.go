@@ -342,5 +342,19 @@ func OpenPacketSender(ifindex int, bypass bool) (fd int, err error) {
 	return fd, nil
 }
 
+// OpenPromisc keeps an interface promiscuous as long as the returned descriptor is open, by a packet socket that receives nothing.
+func OpenPromisc(ifindex int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("packet socket: %w", err)
+	}
+	m := unix.PacketMreq{Ifindex: int32(ifindex), Type: unix.PACKET_MR_PROMISC}
+	if err := unix.SetsockoptPacketMreq(fd, unix.SOL_PACKET, unix.PACKET_ADD_MEMBERSHIP, &m); err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("promiscuous mode: %w", err)
+	}
+	return fd, nil
+}
+
 // CloseFD closes a descriptor that a function of this package opened.
 func CloseFD(fd int) error { return unix.Close(fd) }

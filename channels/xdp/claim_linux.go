@@ -1,0 +1,233 @@
+package xdp
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/sys"
+)
+
+// Verdicts of XDP programs (enum xdp_action of linux/bpf.h).
+const (
+	xdpDrop     = 1
+	xdpPass     = 2
+	xdpRedirect = 4
+)
+
+// Offsets in struct xdp_md.
+const (
+	mdData    = 0
+	mdDataEnd = 4
+	mdQueue   = 16
+)
+
+// A cell is what programs and user space share about one queue. Each side writes to a cache line of its own.
+//
+//	 0  produced  packets that were redirected to the socket
+//	 8  full      packets that were dropped because the credit was used up
+//	16  long      packets that were dropped because no frame holds them
+//	64  consumed  of produced, those that user space has taken, or knows to be lost
+//	72  credit    how far produced may be ahead of consumed
+const (
+	cellProduced = 0
+	cellFull     = 8
+	cellLong     = 16
+	cellConsumed = 64
+	cellCredit   = 72
+	cellSize     = 128
+)
+
+// programs are the link's eBPF objects. The entry program is attached once and calls what slot 0 of an array holds: the decision, which
+// is replaced by one update of the slot. A packet is judged by one decision, the old or the new. Nothing in a decision refers to channels, so
+// there are no numbers to be reused while a processor still runs an old one; the kernel frees that after a grace period.
+type programs struct {
+	cells    *ebpf.Map // array of cells, by queue
+	sockets  *ebpf.Map // XSKMAP, by queue
+	slots    *ebpf.Map // program array of one
+	entry    *ebpf.Program
+	decision *ebpf.Program // nil: slot 0 is empty
+	attached link.Link
+	words    *sys.SharedWords
+	longest  int // bytes of a frame that user space can take
+}
+
+// newPrograms makes the maps and the entry program for queues 0 to queues-1. Frames for other hardware addresses than mac are left to the host, unless promisc.
+func newPrograms(queues, longest int, mac [6]byte, promisc bool) (_ *programs, err error) {
+	p := &programs{longest: longest}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.cells, err = ebpf.NewMap(&ebpf.MapSpec{Name: "janos_cells", Type: ebpf.Array, KeySize: 4, ValueSize: cellSize, MaxEntries: uint32(queues), Flags: unix.BPF_F_MMAPABLE}); err != nil {
+		return nil, fmt.Errorf("map of cells: %w", err)
+	}
+	if p.words, err = sys.MapSharedWords(p.cells.FD(), queues*cellSize); err != nil {
+		return nil, err
+	}
+	if p.sockets, err = ebpf.NewMap(&ebpf.MapSpec{Name: "janos_xsks", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(queues)}); err != nil {
+		return nil, fmt.Errorf("map of sockets: %w", err)
+	}
+	if p.slots, err = ebpf.NewMap(&ebpf.MapSpec{Name: "janos_slots", Type: ebpf.ProgramArray, KeySize: 4, ValueSize: 4, MaxEntries: 1}); err != nil {
+		return nil, fmt.Errorf("program array: %w", err)
+	}
+	if p.entry, err = load("janos_xdp", entryCode(p.slots.FD(), mac, promisc)); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// load gives a program to the kernel. What the verifier says is in the error; all of it with %+v.
+func load(name string, ins asm.Instructions) (*ebpf.Program, error) {
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: name, Type: ebpf.XDP, License: "GPL", Instructions: ins})
+	var refused *ebpf.VerifierError
+	if errors.As(err, &refused) && !errors.Is(err, unix.EPERM) {
+		return nil, errs.New(errs.NotSupported, "the kernel's verifier refused program %s of %d instructions (a defect of ours, or a kernel too old; driver packet does without): %w", name, len(ins), err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("loading XDP program %s: %w", name, err)
+	}
+	return prog, nil
+}
+
+// entryCode leaves frames for others to the host and calls the decision for the rest. With an empty slot the call fails, and
+// everything is the host's.
+func entryCode(slots int, mac [6]byte, promisc bool) asm.Instructions {
+	var ins asm.Instructions
+	if !promisc {
+		ins = append(ins,
+			asm.LoadMem(asm.R2, asm.R1, mdData, asm.Word),
+			asm.LoadMem(asm.R3, asm.R1, mdDataEnd, asm.Word),
+			asm.Mov.Reg(asm.R4, asm.R2),
+			asm.Add.Imm(asm.R4, demux.EtherLen),
+			asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+			asm.LoadMem(asm.R4, asm.R2, 0, asm.Byte),
+			asm.And.Imm(asm.R4, 1), // groups
+			asm.JNE.Imm(asm.R4, 0, "ours"),
+			asm.LoadMem(asm.R4, asm.R2, 0, asm.Word),
+			asm.LoadImm(asm.R5, int64(binary.NativeEndian.Uint32(mac[:4])), asm.DWord),
+			asm.JNE.Reg(asm.R4, asm.R5, "pass"),
+			asm.LoadMem(asm.R4, asm.R2, 4, asm.Half),
+			asm.JNE.Imm(asm.R4, int32(binary.NativeEndian.Uint16(mac[4:])), "pass"),
+		)
+	}
+	return append(ins,
+		asm.LoadMapPtr(asm.R2, slots).WithSymbol("ours"),
+		asm.Mov.Imm(asm.R3, 0),
+		asm.FnTailCall.Call(),
+		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("pass"),
+		asm.Return(),
+	)
+}
+
+// claimedCode is what a decision does with a claimed packet: redirect it to the queue's socket if the queue has credit, and count. The context is
+// in R6. Queues without a socket leave it to the host.
+func (p *programs) claimedCode() asm.Instructions {
+	return asm.Instructions{
+		asm.LoadMem(asm.R1, asm.R6, mdQueue, asm.Word),
+		asm.StoreMem(asm.RFP, -4, asm.R1, asm.Word),
+		asm.LoadMapPtr(asm.R1, p.cells.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, -4),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "host"),
+		asm.Mov.Reg(asm.R7, asm.R0),
+		asm.LoadMem(asm.R1, asm.R6, mdDataEnd, asm.Word),
+		asm.LoadMem(asm.R2, asm.R6, mdData, asm.Word),
+		asm.Sub.Reg(asm.R1, asm.R2),
+		asm.JGT.Imm(asm.R1, int32(p.longest), "long"),
+		asm.LoadMem(asm.R1, asm.R7, cellProduced, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R7, cellConsumed, asm.DWord),
+		asm.Sub.Reg(asm.R1, asm.R2),
+		asm.LoadMem(asm.R2, asm.R7, cellCredit, asm.DWord),
+		asm.JSGE.Reg(asm.R1, asm.R2, "full"),
+		asm.LoadMapPtr(asm.R1, p.sockets.FD()),
+		asm.LoadMem(asm.R2, asm.RFP, -4, asm.Word),
+		asm.Mov.Imm(asm.R3, xdpPass), // if there is no socket
+		asm.FnRedirectMap.Call(),
+		asm.JNE.Imm(asm.R0, xdpRedirect, "done"),
+		asm.Mov.Imm(asm.R1, 1),
+		asm.AddAtomic.Mem(asm.R7, asm.R1, asm.DWord, cellProduced),
+		asm.Return().WithSymbol("done"),
+		asm.Mov.Imm(asm.R1, 1).WithSymbol("full"),
+		asm.AddAtomic.Mem(asm.R7, asm.R1, asm.DWord, cellFull),
+		asm.Mov.Imm(asm.R0, xdpDrop),
+		asm.Return(),
+		asm.Mov.Imm(asm.R1, 1).WithSymbol("long"),
+		asm.AddAtomic.Mem(asm.R7, asm.R1, asm.DWord, cellLong),
+		asm.Mov.Imm(asm.R0, xdpDrop),
+		asm.Return(),
+		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("host"),
+		asm.Return(),
+	}
+}
+
+// decide makes the decision of a demux program the present one.
+func (p *programs) decide(d *demux.Program) error {
+	if d.Rules() == 0 {
+		if p.decision == nil {
+			return nil
+		}
+		if err := p.slots.Delete(uint32(0)); err != nil {
+			return fmt.Errorf("emptying the program array: %w", err)
+		}
+		p.decision.Close()
+		p.decision = nil
+		return nil
+	}
+	ins, err := d.FilterXDP(p.claimedCode(), asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()})
+	if err != nil {
+		return err
+	}
+	next, err := load("janos_decision", ins)
+	if err != nil {
+		return err
+	}
+	if err := p.slots.Put(uint32(0), next); err != nil {
+		next.Close()
+		return fmt.Errorf("updating the program array: %w", err)
+	}
+	if p.decision != nil {
+		p.decision.Close()
+	}
+	p.decision = next
+	return nil
+}
+
+// attach puts the entry program on the interface, in the calling thread's network namespace. The kernel refuses if there is a program already; it
+// is never replaced. The attachment ends with the process.
+func (p *programs) attach(ifindex int, flags link.XDPAttachFlags) (err error) {
+	p.attached, err = link.AttachXDP(link.XDPOptions{Program: p.entry, Interface: ifindex, Flags: flags})
+	return err
+}
+
+// close takes the program off the interface and forgets all.
+func (p *programs) close() error {
+	var first error
+	if p.attached != nil {
+		// An interface that is gone has detached it, which is no error.
+		first = p.attached.Close()
+	}
+	for _, g := range [...]*ebpf.Program{p.entry, p.decision} {
+		if g != nil {
+			g.Close()
+		}
+	}
+	if p.words != nil {
+		p.words.Close()
+	}
+	for _, m := range [...]*ebpf.Map{p.slots, p.sockets, p.cells} {
+		if m != nil {
+			m.Close()
+		}
+	}
+	return first
+}

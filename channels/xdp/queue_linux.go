@@ -1,0 +1,141 @@
+package xdp
+
+import (
+	"sync/atomic"
+
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/packet"
+)
+
+// slack is how many frames a queue has beyond its credit: those that the kernel has redirected but not yet shown in the ring, a poll's
+// worth on each of two processors.
+const slack = 128
+
+// queue is one receive queue of the interface: a socket, the frames that the kernel has of it, and its credit.
+type queue struct {
+	number int
+	sock   *sys.XSK
+	ring   int // credit at most
+	lent   int // frames in the fill ring, in the receive ring, or between them
+	ids    [64]packet.FrameID
+
+	// The cell's words, as package comment and claim_linux.go have them.
+	produced, full, long, consumed, credit *atomic.Uint64
+
+	taken    uint64 // what was published as consumed
+	given    uint64 // what was published as credit
+	lost     uint64 // of taken, what was counted as produced but never arrived
+	lastSeen uint64 // produced, when the ring was last found empty with something missing
+}
+
+func (q *queue) bindCell(w *sys.SharedWords) {
+	base := q.number * cellSize
+	q.produced, q.full, q.long = w.At(base+cellProduced), w.At(base+cellFull), w.At(base+cellLong)
+	q.consumed, q.credit = w.At(base+cellConsumed), w.At(base+cellCredit)
+}
+
+// target is how many frames the queue wants to have lent.
+func (q *queue) target() int { return q.ring + slack }
+
+// refill lends frames to the kernel until it has as many as it should, or the pool has no more, and publishes what was
+// consumed and the credit that the frames allow.
+func (q *queue) refill(l *Link, c *packet.Cache) {
+	for want := q.target() - q.lent; want > 0; {
+		n := c.Lend(q.ids[:min(want, len(q.ids), q.sock.FillRoom())])
+		if n == 0 {
+			break
+		}
+		for _, id := range q.ids[:n] {
+			q.sock.PutFill(uint64(id) * l.frameSize)
+			l.lent[id] = true
+		}
+		q.sock.PublishFill()
+		q.lent += n
+		want -= n
+	}
+	if q.sock.FillNeedsKick() {
+		q.sock.KickRx()
+	}
+	q.publish()
+}
+
+func (q *queue) publish() {
+	if q.consumed.Load() != q.taken {
+		q.consumed.Store(q.taken)
+	}
+	// Never more than there are frames: what finds the fill ring empty is lost where nobody sees it soon.
+	if credit := uint64(min(q.ring, q.lent)); credit != q.given {
+		q.credit.Store(credit)
+		q.given = credit
+	}
+}
+
+// receive makes packets of what waits in the ring, as many as fit in b, and reports whether there were any.
+func (q *queue) receive(l *Link, c *packet.Cache, b *packet.Batch) bool {
+	n := min(q.sock.RxReady(), b.Room())
+	if n == 0 {
+		q.settle()
+		return false
+	}
+	bytes, drops := 0, 0
+	for i := range n {
+		addr, size := q.sock.Rx(i)
+		id := packet.FrameID(addr / l.frameSize)
+		if uint64(id) < uint64(len(l.lent)) {
+			l.lent[id] = false
+		}
+		p := c.Adopt(id, int(addr%l.frameSize), size)
+		if p == nil || size < demux.EtherLen {
+			drops++
+			if p == nil {
+				c.Reclaim(id)
+			} else {
+				c.Free(p)
+			}
+			continue
+		}
+		l.annotate(p)
+		bytes += size
+		b.Append(p)
+	}
+	q.sock.ReleaseRx(n)
+	q.lent -= n
+	q.taken += uint64(n)
+	q.refill(l, c)
+	l.rxPackets.Add(uint64(n - drops))
+	l.rxBytes.Add(uint64(bytes))
+	if drops > 0 {
+		l.rxDrops.Add(uint64(drops))
+	}
+	return true
+}
+
+// settle is for an empty ring. What the program has redirected and the kernel then could not deliver would use up the credit for good; so when something
+// is missing, and nothing has come since the last look, it is taken for lost. If it comes after all, more was consumed than produced,
+// and that is put right at once.
+func (q *queue) settle() {
+	produced := q.produced.Load()
+	switch missing := int64(produced - q.taken); {
+	case missing > 0 && produced == q.lastSeen:
+		q.lost += uint64(missing)
+		q.taken = produced
+		q.publish()
+	case missing > 0:
+		q.lastSeen = produced
+	case missing < 0:
+		q.lost -= min(uint64(-missing), q.lost)
+		q.taken = produced
+		q.publish()
+	}
+}
+
+// unblock settles a queue whose credit is used up while its ring is empty: nothing will come that Receive could see.
+func (q *queue) unblock() {
+	if q.produced.Load()-q.taken >= q.given && q.given > 0 && q.sock.RxReady() == 0 {
+		q.settle()
+	}
+}
+
+// starved reports whether the kernel has no frame to receive to, so that nothing will ever wake the link.
+func (q *queue) starved() bool { return q.lent == 0 }
