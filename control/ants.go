@@ -48,6 +48,7 @@ type Delivery struct {
 	SrcPort uint16        `json:"src_port"`
 	DstPort uint16        `json:"dst_port"`
 	Payload []byte        `json:"payload"`
+	Lost    uint64        `json:"lost,omitempty"` // deliveries dropped before this one because the client was slower than the network
 }
 
 // Send injects capsules.

@@ -18,5 +18,6 @@
 //	GET  /v1/ants/receive?port=N    what capsules deliver to a port, as JSON lines
 //
 // The socket is created with mode 0600: whoever may open it controls the node. It is removed by Close, and a
-// stale one that nobody answers on is replaced.
+// stale one that nobody answers on is replaced. A client that receives slower than the network delivers is told in
+// [Delivery] how many it lost.
 package control

@@ -22,6 +22,11 @@ const (
 )
 
 func (s *Server) ee() (*ants.EE, error) {
+	select {
+	case <-s.node.Done():
+		return nil, errs.New(errs.Dead, "the node is closed")
+	default:
+	}
 	if ee := s.node.ANTS(); ee != nil {
 		return ee, nil
 	}
@@ -77,7 +82,7 @@ func capsule(ee *ants.EE, q *SendRequest) (ants.Capsule, error) {
 	switch {
 	case q.Count < 0 || q.Count > maxSend || q.Interval < 0 || q.Interval > maxInterval:
 		return c, errs.New(errs.Invalid, "%d capsules every %s: want at most %d, and %s", q.Count, q.Interval, maxSend, maxInterval)
-	case q.SeqAt < 0 || q.SeqAt > 0 && q.SeqAt+3 > len(q.Payload):
+	case q.SeqAt < 0 || q.SeqAt > max(len(q.Payload)-3, 0):
 		return c, errs.New(errs.Invalid, "a sequence number at %d does not lie within the payload of %d bytes", q.SeqAt-1, len(q.Payload))
 	}
 	q.Count = max(q.Count, 1)
@@ -140,6 +145,9 @@ func (s *Server) send(r *http.Request) (any, error) {
 				return sent, nil
 			}
 		}
+		if r.Context().Err() != nil { // nobody waits for the rest
+			return sent, nil
+		}
 		switch err := ee.Send(&c); errs.KindOf(err) {
 		case errs.OK:
 			sent.Sent++
@@ -194,11 +202,14 @@ func (s *Server) receive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ring := make(chan Delivery, receiveRing)
+	var lost uint64 // the worker's
 	app, err := ee.Attach(ants.AppSpec{Name: "control", Port: uint16(port), Receive: func(_ *nodeos.Worker, d *ants.Delivery) {
-		select {
-		case ring <- Delivery{Time: int64(d.Time), Src: d.Src, SrcPort: d.SrcPort, DstPort: d.DstPort, Payload: append([]byte(nil), d.Data...)}:
-		default: // the client is slower than the network
+		if len(ring) == cap(ring) { // the client is slower than the network
+			lost++
+			return
 		}
+		ring <- Delivery{Time: int64(d.Time), Src: d.Src, SrcPort: d.SrcPort, DstPort: d.DstPort, Payload: append([]byte(nil), d.Data...), Lost: lost}
+		lost = 0
 	}})
 	if err != nil {
 		fail(w, err)

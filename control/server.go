@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/janos-os/janos/errs"
@@ -25,6 +26,7 @@ type Server struct {
 	node *node.Node
 	log  *slog.Logger
 	path string
+	file os.FileInfo // of the socket
 	http *http.Server
 	stop context.CancelFunc
 	done chan struct{}
@@ -32,14 +34,18 @@ type Server struct {
 
 // Serve listens on path and answers until Close. It refuses with errs.Exists if somebody answers there already.
 func Serve(n *node.Node, path string, log *slog.Logger) (*Server, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
 		c.Close()
 		return nil, errs.New(errs.Exists, "control socket %s: another node answers there; give this one another path", path)
 	}
 	// What is left there is the socket of a node that was killed, or a file of somebody else's, which stays.
-	if fi, err := os.Lstat(path); err == nil {
+	if fi, e := os.Lstat(path); e == nil {
 		if fi.Mode()&os.ModeSocket == 0 {
 			return nil, errs.New(errs.Exists, "control socket %s: the path is a file that is no socket; give another path", path)
+		}
+		if !errors.Is(err, syscall.ECONNREFUSED) { // somebody is there, busy or not for us
+			return nil, errs.New(errs.Exists, "control socket %s: somebody has it and does not answer: %w; give another path", path, err)
 		}
 		if err := os.Remove(path); err != nil {
 			return nil, errs.New(errs.Permission, "control socket: %w", err)
@@ -49,8 +55,13 @@ func Serve(n *node.Node, path string, log *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	file, err := os.Lstat(path)
+	if err != nil {
+		l.Close()
+		return nil, errs.New(errs.Exists, "control socket: %w (was it removed at once?)", err)
+	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &Server{node: n, log: log, path: path, stop: stop, done: make(chan struct{})}
+	s := &Server{node: n, log: log, path: path, file: file, stop: stop, done: make(chan struct{})}
 	s.http = &http.Server{
 		Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second,
 		BaseContext: func(net.Listener) context.Context { return ctx },
@@ -94,6 +105,10 @@ func (s *Server) Path() string { return s.path }
 // Close stops answering: requests that wait for something end, others may finish for a second.
 func (s *Server) Close() error {
 	s.stop()
+	// While we still listen, so that nobody takes the path for a dead node's: it is ours, or somebody else has put theirs there.
+	if fi, err := os.Lstat(s.path); err == nil && os.SameFile(fi, s.file) {
+		_ = os.Remove(s.path)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
@@ -101,7 +116,6 @@ func (s *Server) Close() error {
 		err = s.http.Close()
 	}
 	<-s.done
-	_ = os.Remove(s.path) // somebody may have removed it already
 	return err
 }
 
@@ -176,10 +190,19 @@ func fail(w http.ResponseWriter, err error) {
 func decode(r *http.Request, v any) error {
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return errs.New(errs.Invalid, "request body: %w", err)
+	err := d.Decode(v)
+	if err == nil {
+		if _, err = d.Token(); err == nil {
+			err = errors.New("there is something behind the JSON object")
+		} else if err == io.EOF {
+			return nil
+		}
 	}
-	return nil
+	var big *http.MaxBytesError
+	if errors.As(err, &big) {
+		return errs.New(errs.TooBig, "request body: more than %d bytes", big.Limit)
+	}
+	return errs.New(errs.Invalid, "request body: %w", err)
 }
 
 func (s *Server) routing(*http.Request) (any, error) {
