@@ -1,0 +1,210 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/netns"
+)
+
+func root(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("it makes network namespaces, which needs root")
+	}
+}
+
+// left are the namespaces of this process.
+func left(t *testing.T) []string {
+	t.Helper()
+	names, err := netns.List(netns.Dir, fmt.Sprintf("%s%d-", nsPrefix, os.Getpid()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
+// TestSmokeKernel measures every scenario with sockets and namespaces once, as shortly as possible.
+func TestSmokeKernel(t *testing.T) {
+	root(t)
+	list, err := Select([]string{"kernel", "socket"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	smoke(t, list)
+	if n := left(t); len(n) != 0 {
+		t.Errorf("left over: %v", n)
+	}
+}
+
+func TestChainIsRemovedAndStaleOnesAreSwept(t *testing.T) {
+	root(t)
+	stale := nsPrefix + "4194304-1a" // one above the highest process number of any Linux
+	ns, err := netns.Create(netns.Dir, stale)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := newChain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := left(t); len(n) != 3 {
+		t.Errorf("a chain has %v", n)
+	}
+	if n, err := netns.List(netns.Dir, stale); err != nil || len(n) != 0 {
+		t.Errorf("a dead process's namespace is still there: %v, %v", n, err)
+	}
+	if err := c.close(); err != nil {
+		t.Error(err)
+	}
+	if n := left(t); len(n) != 0 {
+		t.Errorf("left over: %v", n)
+	}
+}
+
+// bridged makes a chain whose router is a bridge, so that frames pass.
+func bridged(t *testing.T) *chain {
+	t.Helper()
+	c, err := newChain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.router.Do(func() error {
+		br := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}
+		if err := netlink.LinkAdd(br); err != nil {
+			return err
+		}
+		for _, n := range []string{"r0", "r1"} {
+			l, err := netlink.LinkByName(n)
+			if err != nil {
+				return err
+			}
+			if err := netlink.LinkSetMaster(l, br); err != nil {
+				return err
+			}
+		}
+		return netlink.LinkSetUp(br)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestTesterCountsWhatArrives(t *testing.T) {
+	root(t)
+	c := bridged(t)
+	traffic := [][]byte{frame64(macOther, macA0, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 1, 2}, 1, 2)}
+	x, err := newTester(clock.NewReal(), c.source, "a0", c.sink, "b0", traffic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.close()
+	if err := x.closed(3000, 512); err != nil {
+		t.Fatal(err)
+	}
+	if !x.ledger.clean(3000) || x.sent != 3000 {
+		t.Errorf("sent %d, %+v", x.sent, x.ledger)
+	}
+	rate, err := x.paced(20000, 50*time.Millisecond)
+	if err != nil || x.sent != 1000 || x.ledger.received == 0 || rate <= 0 {
+		t.Errorf("sent %d at %v, %v; received %d", x.sent, rate, err, x.ledger.received)
+	}
+	// With the bridge down everything is lost, and the tester comes to an end all the same.
+	if err := c.router.Do(func() error {
+		l, err := netlink.LinkByName("br0")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(l)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.closed(1000, 512); err != nil || x.sent != 1000 || x.ledger.received != 0 {
+		t.Errorf("%v: sent %d, %+v", err, x.sent, x.ledger)
+	}
+}
+
+func TestUsersInterfaces(t *testing.T) {
+	root(t)
+	list, err := Select([]string{"packet-l2fwd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := fast()
+	o.In, o.Out, o.Reps, o.smoke = "jnnone0", "jnnone1", 1, true
+	if _, err := Run(context.Background(), list, o); errs.KindOf(err) != errs.NotFound {
+		t.Errorf("interfaces that are not there: %v", err)
+	}
+	// A pair of links in this namespace: what goes in by one end comes out at the other.
+	v := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "jnbt0"}, PeerName: "jnbt1"}
+	if l, err := netlink.LinkByName("jnbt0"); err == nil { // of a test that was killed
+		_ = netlink.LinkDel(l)
+	}
+	if err := netlink.LinkAdd(v); err != nil {
+		t.Fatal(err)
+	}
+	defer netlink.LinkDel(v)
+	o.In, o.Out = "jnbt0", "jnbt1"
+	if _, err := Run(context.Background(), list, o); err == nil {
+		t.Error("links that are down forwarded something")
+	}
+	for _, n := range []string{"jnbt0", "jnbt1"} {
+		l, err := netlink.LinkByName(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := netlink.LinkSetUp(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rep, err := Run(context.Background(), list, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := rep.Results[0].Metrics; len(m) == 0 || m[0].Name != "outside loss-free" || m[0].Median <= 0 {
+		t.Errorf("%+v", m)
+	}
+}
+
+// TestSearch finds the rate of a device that drops above 300,000 packets a second, and the limit of a generator.
+func TestSearch(t *testing.T) {
+	e := &Env{Context: context.Background(), Time: time.Millisecond}
+	for _, c := range []struct {
+		device, generator float64
+		bounded           bool
+	}{{300e3, 1e9, false}, {1e9, 250e3, true}, {5e3, 1e9, false}, {1e9, 1e9, true}} {
+		clean, tries := false, 0
+		rate, atLeast, err := search(e, func(want float64, _ time.Duration) (float64, error) {
+			tries++
+			got := min(want, c.generator)
+			clean = got <= c.device
+			return got, nil
+		}, func() bool { return clean })
+		if err != nil || atLeast != c.bounded || tries > 40 {
+			t.Errorf("%+v: %v, bounded %v, %v, %d tries", c, rate, atLeast, err, tries)
+		}
+		if want := min(c.device, c.generator); want < 1e9 && (rate > want || rate < 0.9*want && c.device > 10e3) {
+			t.Errorf("%+v: found %v", c, rate)
+		}
+	}
+	bad := errors.New("broken")
+	if _, _, err := search(e, func(float64, time.Duration) (float64, error) { return 0, bad }, nil); !errors.Is(err, bad) {
+		t.Errorf("%v", err)
+	}
+}
