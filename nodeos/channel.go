@@ -42,6 +42,7 @@ type InChan struct {
 	ring   *ring
 	worker *Worker
 	task   atomic.Pointer[Task]
+	own    *Task // the handler's; nil without one
 	closed atomic.Bool
 	held   atomic.Int64
 
@@ -103,6 +104,7 @@ func (d *Domain) NewInChan(spec InChanSpec) (*InChan, error) {
 			c.Close()
 			return nil, err
 		}
+		c.own = t
 		c.SetTask(t)
 	}
 	return c, nil
@@ -229,6 +231,9 @@ func (c *InChan) Close() {
 	// A worker may be about to put a packet that it matched before the change.
 	for _, w := range c.domain.node.workers {
 		w.Post(func() { c.drain(w.cache) })
+	}
+	if c.own != nil {
+		c.worker.Post(c.own.Close)
 	}
 }
 

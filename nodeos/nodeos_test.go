@@ -642,6 +642,27 @@ func TestWorkersUnderChurn(t *testing.T) {
 	}
 }
 
+// A channel that is closed takes its handler's task along.
+func TestClosedChannelsLeaveNoTasks(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	r.link("eth0")
+	d := r.domain(r.node.Root(), resctl.Spec{Name: "d"})
+	for range 3 {
+		c, err := d.NewInChan(InChanSpec{Protocol: "eth0/ether/ip/udp", Address: ":7", Worker: -1, Handler: func(w *Worker, b *packet.Batch) { w.Cache().FreeBatch(b) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(d.Tasks()); n != 1 {
+			t.Fatalf("%d tasks with one channel", n)
+		}
+		c.Close()
+		r.node.Step()
+	}
+	if n := len(d.Tasks()); n != 0 {
+		t.Errorf("%d tasks of closed channels", n)
+	}
+}
+
 func TestPathDoesNotAllocate(t *testing.T) {
 	r := stepped(t, resctl.Spec{})
 	l := r.link("eth0")
