@@ -25,6 +25,7 @@ import (
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/internal/netns/netnstest"
 	"github.com/janos-os/janos/lab/wire"
 	"github.com/janos-os/janos/linkmodel"
 )
@@ -510,16 +511,7 @@ func TestUpRefusesWhatIsTaken(t *testing.T) {
 		t.Errorf("the first lab after that: %v", err)
 	}
 
-	ns, err := netns.Create(netns.Dir, "jn-jtforeign-a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		ns.Close()
-		if err := netns.Delete(netns.Dir, "jn-jtforeign-a"); err != nil {
-			t.Error(err)
-		}
-	}()
+	netnstest.New(t, "jn-jtforeign-a")
 	opt := testOptions(t.TempDir())
 	if _, err = Up(t.Context(), pairTopology("jtforeign"), opt); errs.KindOf(err) != errs.Exists || !strings.Contains(err.Error(), "ip netns del jn-jtforeign-a") {
 		t.Errorf("Up over a foreign namespace: %v", err)

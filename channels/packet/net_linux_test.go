@@ -16,13 +16,13 @@ import (
 
 	"github.com/janos-os/janos/channels/conformance"
 	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/internal/netns/netnstest"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 )
 
 // Three namespaces in a row: there -- here -- beyond. here is the router with the node.
 type network struct {
-	dir                   string
 	there, here, beyond   *netns.Namespace
 	mac                   [6]byte // of here's interface jnl0 towards there
 	thereFD               int     // raw socket on there's interface
@@ -38,23 +38,14 @@ func newNetwork(t testing.TB) *network {
 		t.Skip("needs root: network namespaces, packet sockets and BPF")
 	}
 	sweepStale(t)
-	w := &network{dir: netns.Dir, thereFD: -1, buf: make([]byte, 1<<16)}
+	w := &network{thereFD: -1, buf: make([]byte, 1<<16)}
 	prefix := fmt.Sprintf("jnpkt%d", os.Getpid())
 	for _, ns := range []struct {
 		name string
 		to   **netns.Namespace
 	}{{"there", &w.there}, {"here", &w.here}, {"beyond", &w.beyond}} {
-		n, err := netns.Create(w.dir, prefix+ns.name)
-		if err != nil {
-			t.Fatal(err)
-		}
+		n := netnstest.New(t, prefix+ns.name)
 		*ns.to = n
-		t.Cleanup(func() {
-			n.Close()
-			if err := netns.Delete(w.dir, prefix+ns.name); err != nil {
-				t.Error(err)
-			}
-		})
 		must(t, ignore(n.Sysctl("ipv6/conf/all/disable_ipv6", "0")))
 		must(t, ignore(n.Sysctl("ipv6/conf/default/accept_dad", "0")))
 		must(t, ignore(n.Sysctl("ipv6/conf/default/router_solicitations", "0")))

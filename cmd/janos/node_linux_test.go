@@ -25,6 +25,7 @@ import (
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/internal/netns/netnstest"
 )
 
 // pair is two network namespaces that share a link: eth0 with 10.9.0.1 in one, with 10.9.0.2 in the other.
@@ -36,25 +37,9 @@ type pair struct {
 
 func newPair(t *testing.T) *pair {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
-	}
-	p := &pair{t: t, dir: t.TempDir()}
-	p.a, p.b = p.space("jn-node-a"), p.space("jn-node-b")
+	p := &pair{t: t, dir: t.TempDir(), a: netnstest.New(t, "jn-node-a"), b: netnstest.New(t, "jn-node-b")}
 	p.wire()
 	return p
-}
-
-func (p *pair) space(name string) *netns.Namespace {
-	p.t.Helper()
-	must(p.t, netns.Delete(netns.Dir, name)) // what a killed test has left
-	ns, err := netns.Create(netns.Dir, name)
-	must(p.t, err)
-	p.t.Cleanup(func() {
-		must(p.t, ns.Close())
-		must(p.t, netns.Delete(netns.Dir, name))
-	})
-	return ns
 }
 
 func must(t *testing.T, err error) {
@@ -67,21 +52,10 @@ func must(t *testing.T, err error) {
 // wire makes the link.
 func (p *pair) wire() {
 	p.t.Helper()
-	h, err := p.a.Netlink()
-	must(p.t, err)
-	defer h.Close()
-	must(p.t, h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(p.b.Fd())}))
-	for ns, addr := range map[*netns.Namespace]string{p.a: "10.9.0.1/24", p.b: "10.9.0.2/24"} {
-		h, err := ns.Netlink()
-		must(p.t, err)
-		l, err := h.LinkByName("eth0")
-		must(p.t, err)
-		ad, err := netlink.ParseAddr(addr)
-		must(p.t, err)
-		must(p.t, h.AddrAdd(l, ad))
-		must(p.t, h.LinkSetUp(l))
-		h.Close()
-	}
+	a, b := netnstest.Netlink(p.t, p.a), netnstest.Netlink(p.t, p.b)
+	must(p.t, a.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth0", PeerNamespace: netlink.NsFd(p.b.Fd())}))
+	netnstest.Up(p.t, a, "eth0", "10.9.0.1/24")
+	netnstest.Up(p.t, b, "eth0", "10.9.0.2/24")
 }
 
 // routes returns the routes of a namespace that nodes have entered.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/internal/netns/netnstest"
 	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/linkmodel"
 )
@@ -28,17 +29,7 @@ type cable struct {
 
 func newCable(t testing.TB, im linkmodel.Impairment) *cable {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
-	}
-	const name = "jntest-wire"
-	if err := netns.Delete(netns.Dir, name); err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.Create(netns.Dir, name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ns := netnstest.New(t, "jntest-wire")
 	c := &cable{t: t, ns: ns, a: -1, b: -1}
 	t.Cleanup(func() {
 		for _, fd := range []int{c.a, c.b} {
@@ -46,36 +37,21 @@ func newCable(t testing.TB, im linkmodel.Impairment) *cable {
 				unix.Close(fd)
 			}
 		}
-		ns.Close()
-		if err := netns.Delete(netns.Dir, name); err != nil {
-			t.Error(err)
-		}
 	})
 	for _, key := range []string{"ipv6/conf/all/disable_ipv6", "ipv6/conf/default/disable_ipv6"} {
 		if err := ns.Sysctl(key, "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
 	}
-	h, err := ns.Netlink()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer h.Close()
+	h := netnstest.Netlink(t, ns)
 	for _, n := range []string{"a", "b"} {
 		if err := h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: n + "0"}, PeerName: n + "1"}); err != nil {
 			t.Fatal(err)
 		}
-		for _, e := range []string{"0", "1"} {
-			l, err := h.LinkByName(n + e)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := h.LinkSetUp(l); err != nil {
-				t.Fatal(err)
-			}
-		}
+		netnstest.Up(t, h, n+"0")
+		netnstest.Up(t, h, n+"1")
 	}
-	err = ns.Do(func() (err error) {
+	err := ns.Do(func() (err error) {
 		for _, n := range []string{"a0", "b0", "a1", "b1"} {
 			if err := sys.OffloadsOff(n); err != nil {
 				return err

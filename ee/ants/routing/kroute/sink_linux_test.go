@@ -3,7 +3,6 @@ package kroute
 import (
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/internal/netns/netnstest"
 )
 
 // source is a Source that the test drives.
@@ -77,57 +77,15 @@ func route(p string, via *routing.NextHop) routing.PrefixRoute {
 // space makes a namespace with two interfaces, jnkr0 and jnkr1.
 func space(t *testing.T) (*netns.Namespace, *netlink.Handle) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes a network namespace")
-	}
-	const name = "jnkroute"
-	if err := netns.Delete(netns.Dir, name); err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.Create(netns.Dir, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ns.Close()
-		if err := netns.Delete(netns.Dir, name); err != nil {
-			t.Error(err)
-		}
-	})
-	nl, err := ns.Netlink()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(nl.Close)
+	ns := netnstest.New(t, "jnkroute")
+	nl := netnstest.Netlink(t, ns)
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "jnkr0"}, PeerName: "jnkr1"}
 	if err := nl.LinkAdd(veth); err != nil {
 		t.Fatal(err)
 	}
-	for i, dev := range []string{"jnkr0", "jnkr1"} {
-		l, err := nl.LinkByName(dev)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ip := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(10, 9, byte(i), 1).To4(), Mask: net.CIDRMask(24, 32)}}
-		if err := nl.AddrAdd(l, ip); err != nil {
-			t.Fatal(err)
-		}
-	}
-	up(t, nl, "jnkr0", "jnkr1")
+	netnstest.Up(t, nl, "jnkr0", "10.9.0.1/24")
+	netnstest.Up(t, nl, "jnkr1", "10.9.1.1/24")
 	return ns, nl
-}
-
-func up(t *testing.T, nl *netlink.Handle, devs ...string) {
-	t.Helper()
-	for _, dev := range devs {
-		l, err := nl.LinkByName(dev)
-		if err == nil {
-			err = nl.LinkSetUp(l)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 // shown returns our routes as text, in order.
@@ -224,7 +182,7 @@ func TestSink(t *testing.T) {
 	if got := shown(t, nl, DefaultProtocol); got != "" {
 		t.Errorf("routes over an interface that is down:\n%s", got)
 	}
-	up(t, nl, "jnkr1")
+	netnstest.Up(t, nl, "jnkr1")
 	src.wait(t, func() bool { return shown(t, nl, DefaultProtocol) == "10.1.0.0/24 10.9.1.2 jnkr1" })
 
 	if err := sink.Close(); err != nil {
