@@ -68,17 +68,7 @@ func (l *Link) arrive(data []byte) {
 	}
 }
 
-func (l *Link) kind(data []byte) packet.LinkKind {
-	switch dst := [6]byte(data); {
-	case dst == l.info.HWAddr:
-		return packet.ToHost
-	case dst == [6]byte{255, 255, 255, 255, 255, 255}:
-		return packet.ToBroadcast
-	case dst[0]&1 != 0:
-		return packet.ToMulticast
-	}
-	return packet.ToOther
-}
+func (l *Link) kind(data []byte) packet.LinkKind { return packet.KindOf([6]byte(data), l.info.HWAddr) }
 
 // Receive implements nodeos.Link.
 func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {

@@ -46,16 +46,6 @@ func (e *HostEtherFilter) pass(p *packet.Packet) bool {
 	if len(d) < 14 || e.dropOwn && [6]byte(d[6:12]) == e.addr {
 		return false
 	}
-	switch dst := [6]byte(d[:6]); {
-	case dst == e.addr:
-		p.Anno.Kind = packet.ToHost
-	case dst == [6]byte{255, 255, 255, 255, 255, 255}:
-		p.Anno.Kind = packet.ToBroadcast
-	case dst[0]&1 != 0:
-		p.Anno.Kind = packet.ToMulticast
-	default:
-		p.Anno.Kind = packet.ToOther
-		return !e.other
-	}
-	return true
+	p.Anno.Kind = packet.KindOf([6]byte(d), e.addr)
+	return p.Anno.Kind != packet.ToOther || !e.other
 }
