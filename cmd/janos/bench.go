@@ -150,4 +150,3 @@ do, no difference is shown, whatever the medians say.`,
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
-
