@@ -127,6 +127,7 @@ func (c *Cache) allocFree(o Owner) *Packet {
 		c.exhausted.Add(1)
 		return nil
 	}
+	c.pool.frames[f].view = p.id + 1
 	c.pool.frames[f].set(o, Held, 1)
 	c.view(p, f)
 	return p
@@ -138,7 +139,6 @@ func (c *Cache) view(p *Packet, f uint32) {
 	p.buf = c.pool.region[off : off+s.FrameSize : off+s.FrameSize]
 	p.head, p.tail = s.Headroom, s.Headroom
 	p.fid = FrameID(f)
-	p.live.Store(f + 1)
 	p.ClearHeaders()
 	p.Anno = Anno{}
 }
@@ -187,7 +187,7 @@ func (c *Cache) Clone(p *Packet) *Packet {
 	}
 	c.pool.frames[p.fid].word.Add(1)
 	q.view, q.Anno = p.view, p.Anno
-	q.live.Store(uint32(q.fid) + 1)
+	q.clone.Store(uint32(q.fid) + 1)
 	return q
 }
 
@@ -254,8 +254,13 @@ func (c *Cache) moveTo(p *Packet, o Owner) bool {
 	// p takes over the new frame; q, a mere view, takes the reference on the old one and goes.
 	p.buf, q.buf = q.buf, p.buf
 	p.fid, q.fid = q.fid, p.fid
-	p.live.Store(uint32(p.fid) + 1)
-	q.live.Store(uint32(q.fid) + 1)
+	c.pool.frames[p.fid].view = p.id + 1
+	if p.clone.Load() != 0 {
+		p.clone.Store(0)
+		q.clone.Store(uint32(q.fid) + 1)
+	} else {
+		c.pool.frames[q.fid].view = q.id + 1
+	}
 	c.Free(q)
 	return true
 }
@@ -279,6 +284,11 @@ func (c *Cache) release(p *Packet) Owner {
 	fid := uint32(p.fid)
 	f := &c.pool.frames[fid]
 	refund := Node
+	if p.clone.Load() != 0 {
+		p.clone.Store(0)
+	} else {
+		f.view = 0
+	}
 	w := f.word.Load()
 	if w&refMask != 1 {
 		w = f.word.Add(^uint64(0)) + 1
@@ -288,7 +298,6 @@ func (c *Cache) release(p *Packet) Owner {
 		refund = Owner(f.word.Swap(0) >> ownerShift)
 		c.giveFrame(fid)
 	}
-	p.live.Store(0)
 	p.buf = nil
 	c.givePacket(p.id)
 	return refund

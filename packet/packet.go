@@ -41,9 +41,9 @@ const (
 // zero Packet is of no use.
 type Packet struct {
 	view
-	id   uint32        // of this packet in the pool
-	home uint16        // worker whose cache it belongs to
-	live atomic.Uint32 // frame number plus one; 0: the packet is free. Only Sweep reads it as a stranger
+	id    uint32        // of this packet in the pool
+	clone atomic.Uint32 // frame number plus one, if the packet is not the frame's first view; else 0
+	home  uint16        // worker whose cache it belongs to
 
 	// Anno may be read and written freely by the packet's owner.
 	Anno Anno

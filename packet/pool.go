@@ -67,9 +67,14 @@ type Payer interface {
 // frame is an entry of the table by frame number. Its word holds the owner (32 bits), the
 // state (8) and how many packets view the frame (24). One party at a time may change it, except
 // that views of a shared frame may be made and dropped by several; Sweep reads all words at any time.
+//
+// Sweep has to find the views of a frame. The table names the first one, which is the only one of nearly all frames;
+// clones name their frame themselves. So a packet that is not cloned costs the sweep's bookkeeping nothing but
+// a plain store, and a sweep need look at the packets only when it has found a frame with clones.
 type frame struct {
 	word atomic.Uint64
 	next uint32 // link in a chain of frames going home; index+1
+	view uint32 // number plus one of the packet that is the first view, whose holder writes this; 0: it has gone
 	home uint16 // worker whose cache the frame belongs to
 }
 
@@ -232,32 +237,38 @@ func (p *Pool) NewOwner(payers []Payer) (Owner, error) {
 // the node's and are freed by who sends them. c is the calling worker's cache.
 //
 // No worker may hold a packet of o any more, but for those that are Sending, which may be freed at the same time: the
-// caller waits for a quiescent point of each. It reads the whole table, which takes about a nanosecond a packet and more
-// where it is not in the processor's cache.
+// caller waits for a quiescent point of each. It reads the whole table of frames, and of packets where o had clones.
 func (p *Pool) Sweep(o Owner, c *Cache) int {
 	if o == Node {
 		return 0
 	}
 	n := 0
-	for i := range p.packets {
-		live := p.packets[i].live.Load()
-		if live == 0 {
-			continue
-		}
-		w := p.frames[live-1].word.Load() // once: a frame that is sending may become somebody else's at any time
-		if Owner(w>>ownerShift) != o || State(w>>stateShift) == Sending {
-			continue
-		}
-		if w&refMask == 1 {
-			n++
-		}
-		c.Free(&p.packets[i])
-	}
-	payer := p.payer(o, c.worker)
+	payer, clones := p.payer(o, c.worker), false
 	for i := range p.frames {
-		if p.frames[i].disown(o) {
-			payer.ReturnFrames(1)
-			n++
+		f := &p.frames[i]
+		w := f.word.Load() // once: a frame that is sending may become somebody else's at any time
+		if Owner(w>>ownerShift) != o {
+			continue
+		}
+		if State(w>>stateShift) == Sending {
+			if f.disown(o) {
+				payer.ReturnFrames(1)
+				n++
+			}
+			continue
+		}
+		n++
+		clones = clones || w&refMask > 1 || f.view == 0
+		if f.view != 0 {
+			c.Free(&p.packets[f.view-1])
+		}
+	}
+	if !clones {
+		return n
+	}
+	for i := range p.packets {
+		if f := p.packets[i].clone.Load(); f != 0 && p.frames[f-1].owner() == o {
+			c.Free(&p.packets[i])
 		}
 	}
 	return n
