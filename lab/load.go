@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -25,7 +26,24 @@ func Load(path string) (*Topology, error) {
 	if err != nil {
 		return nil, errs.New(errs.Invalid, "topology file: %w", err)
 	}
-	return Parse(path, text)
+	t, err := Parse(path, text)
+	if err != nil {
+		return nil, err
+	}
+	var list errs.List
+	for i, p := range t.Protocols { // what is in them the nodes judge
+		at := p.File
+		if !filepath.IsAbs(at) {
+			at = filepath.Join(filepath.Dir(path), at)
+		}
+		if _, err := os.Stat(at); err != nil {
+			list.Add(&errs.At{Pos: t.pos("protocols", i, "file"), Err: errs.New(errs.NotFound, "protocol: %w; paths are relative to the topology file", err)})
+		}
+	}
+	if err := list.Err(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // Parse is Load for a text in memory; name is what errors call it.

@@ -373,3 +373,24 @@ func FuzzParseTopology(f *testing.F) {
 		}
 	})
 }
+
+// The files that a topology names are looked for when it is read.
+func TestMissingProtocolFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lab.yaml")
+	text := "name: x\nnodes: [{name: a, kind: host}]\nprotocols:\n  - {file: one/protocol.yaml, at: [a]}\n  - {file: lab.yaml, at: [a]}\n  - {file: two.yaml, at: [a]}\n"
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(path)
+	if err == nil {
+		t.Fatal("missing files were not noticed")
+	}
+	for _, want := range []string{":4:12: ", "one/protocol.yaml", ":6:12: ", "two.yaml", "relative to the topology file"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("no %q in %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), ":5:") {
+		t.Errorf("a file that is there: %v", err)
+	}
+}
