@@ -333,3 +333,47 @@ func TestDyingDomainsSendAcrossWorkers(t *testing.T) {
 		t.Fatalf("frames %v, charged %v", st.ByState, st.Charged)
 	}
 }
+
+// slowClaims is a link whose claims take until they are let go.
+type slowClaims struct {
+	*pipe
+	begun, letGo chan struct{}
+}
+
+func (l *slowClaims) Claim([]demux.Rule) error {
+	l.begun <- struct{}{}
+	<-l.letGo
+	return nil
+}
+
+// A claim that takes long in the kernel holds up no worker on which domains with hand-off channels come and go.
+func TestWorkersDoNotWaitForClaims(t *testing.T) {
+	n := live(t, 1)
+	l := &slowClaims{&pipe{info: LinkInfo{Name: "eth0", Number: n.NextLinkNumber(), Base: demux.Ether, MTU: 1500}}, make(chan struct{}), make(chan struct{})}
+	added := make(chan error)
+	go func() { added <- n.AddLink(l, 0) }()
+	<-l.begun
+	for range 10 {
+		var d *Domain
+		var err error
+		n.Worker(0).Call(func() {
+			if d, err = n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: "d"}}); err != nil {
+				return
+			}
+			if _, err = d.NewInChan(InChanSpec{HandOffOnly: true, Worker: -1}); err == nil {
+				d.Terminate(nil)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-d.Done()
+		if len(n.InChans()) != 0 || len(n.Links()) != 1 {
+			t.Fatal("what is there is not what should be")
+		}
+	}
+	close(l.letGo)
+	if err := <-added; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -113,9 +113,11 @@ func (n *Node) AddLink(l Link, worker int) error {
 		return err
 	}
 	s.task = t
+	n.feeding.Lock()
 	n.mu.Lock()
 	if closed := n.closed; closed || n.links[s.info.Name] != nil {
 		n.mu.Unlock()
+		n.feeding.Unlock()
 		s.worker.Call(t.Close)
 		if closed {
 			return errs.New(errs.Dead, "link %s: node %s is closed", s.info.Name, n.spec.Name)
@@ -123,8 +125,9 @@ func (n *Node) AddLink(l Link, worker int) error {
 		return errs.New(errs.Exists, "link %s is open already", s.info.Name)
 	}
 	n.links[s.info.Name] = s
-	err = n.feed(s, n.rulesFor(s))
 	n.mu.Unlock()
+	err = n.feed(s)
+	n.feeding.Unlock()
 	if err == nil {
 		ok := s.worker.Call(func() {
 			if s.closed.Load() {
@@ -139,6 +142,7 @@ func (n *Node) AddLink(l Link, worker int) error {
 		}
 	}
 	if err != nil {
+		s.closed.Store(true) // to out-channels that have found it meanwhile
 		n.mu.Lock()
 		if n.links[s.info.Name] == s {
 			delete(n.links, s.info.Name)
@@ -154,10 +158,12 @@ func (n *Node) AddLink(l Link, worker int) error {
 // CloseLink detaches and closes a link. In-channels on it stay and receive nothing from it; out-channels drop what they are
 // given. It waits for the workers and must not be called from one.
 func (n *Node) CloseLink(name string) error {
+	n.feeding.Lock() // no claim of it is under way afterwards
 	n.mu.Lock()
 	s := n.links[name]
 	delete(n.links, name)
 	n.mu.Unlock()
+	n.feeding.Unlock()
 	if s == nil {
 		return errs.New(errs.NotFound, "link %s is not open", name)
 	}
@@ -238,8 +244,10 @@ func (n *Node) chansByAge() []*InChan {
 	return cs
 }
 
-// rulesFor returns the channels that a link feeds, oldest first. n.mu is held.
+// rulesFor returns the channels that a link feeds, oldest first.
 func (n *Node) rulesFor(s *linkState) []*InChan {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	var cs []*InChan
 	for _, c := range n.chansByAge() {
 		if !c.spec.HandOffOnly && (c.proto.Link == s.info.Name || c.proto.Link == demux.AnyLink) {
@@ -250,8 +258,9 @@ func (n *Node) rulesFor(s *linkState) []*InChan {
 }
 
 // feed gives a link its channels: first the program, then the claim, which makes the driver deliver and the host lose the
-// packets of new channels at one moment. A refused claim takes the program back. n.mu is held.
-func (n *Node) feed(s *linkState, cs []*InChan) error {
+// packets of new channels at one moment. A refused claim takes the program back. n.feeding is held.
+func (n *Node) feed(s *linkState) error {
+	cs := n.rulesFor(s)
 	rules := make([]demux.Rule, len(cs))
 	for i, c := range cs {
 		rules[i] = demux.Rule{ID: uint32(i), Protocol: c.proto, Local: c.local, Key: c.spec.Key}
@@ -270,6 +279,27 @@ func (n *Node) feed(s *linkState, cs []*InChan) error {
 }
 
 func (n *Node) addChan(c *InChan) error {
+	if !c.spec.HandOffOnly {
+		n.feeding.Lock()
+		defer n.feeding.Unlock()
+	}
+	if err := n.listChan(c); err != nil || c.spec.HandOffOnly {
+		return err
+	}
+	if err := n.refeed(c); err != nil {
+		n.mu.Lock()
+		delete(n.chans, c.id)
+		n.mu.Unlock()
+		if e := n.refeed(c); e != nil {
+			return fmt.Errorf("%w (and going back failed: %v)", err, e)
+		}
+		return err
+	}
+	return nil
+}
+
+// listChan gives c its number.
+func (n *Node) listChan(c *InChan) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed || c.closed.Load() { // the latter: its domain has been terminated meanwhile
@@ -281,46 +311,41 @@ func (n *Node) addChan(c *InChan) error {
 	n.chanID++
 	c.id = n.chanID
 	n.chans[c.id] = c
-	if c.spec.HandOffOnly {
-		return nil
-	}
-	if err := n.refeed(c); err != nil {
-		delete(n.chans, c.id)
-		if e := n.refeed(c); e != nil {
-			return fmt.Errorf("%w (and going back failed: %v)", err, e)
-		}
-		return err
-	}
 	return nil
 }
 
 func (n *Node) removeChan(c *InChan) {
 	c.closed.Store(true)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.chans[c.id] != c {
-		return
-	}
-	delete(n.chans, c.id)
 	if !c.spec.HandOffOnly {
+		n.feeding.Lock()
+		defer n.feeding.Unlock()
+	}
+	n.mu.Lock()
+	listed := n.chans[c.id] == c
+	if listed {
+		delete(n.chans, c.id)
+	}
+	n.mu.Unlock()
+	if listed && !c.spec.HandOffOnly {
 		// A link that refuses the smaller claim keeps the larger one: packets of the closed channel are then
 		// dropped and counted as unclaimed, which is the safe side.
 		_ = n.refeed(c)
 	}
 }
 
-// refeed renews the feeds of the links that c stands on.
+// refeed renews the feeds of the links that c stands on, by name. n.feeding is held.
 func (n *Node) refeed(c *InChan) error {
-	names := make([]string, 0, len(n.links))
-	for name := range n.links {
+	var on []*linkState
+	n.mu.Lock()
+	for name, s := range n.links {
 		if c.proto.Link == demux.AnyLink || c.proto.Link == name {
-			names = append(names, name)
+			on = append(on, s)
 		}
 	}
-	sort.Strings(names)
-	for _, name := range names {
-		s := n.links[name]
-		if err := n.feed(s, n.rulesFor(s)); err != nil {
+	n.mu.Unlock()
+	sort.Slice(on, func(i, j int) bool { return on[i].info.Name < on[j].info.Name })
+	for _, s := range on {
+		if err := n.feed(s); err != nil {
 			return err
 		}
 	}

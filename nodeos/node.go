@@ -32,6 +32,9 @@ type Node struct {
 	workers []*Worker
 	closing atomic.Bool
 
+	// feeding is held while links are given channels, which takes system calls, and is taken before mu. mu is held for moments
+	// only: domains that end on a worker take it.
+	feeding sync.Mutex
 	mu      sync.Mutex // what follows
 	links   map[string]*linkState
 	numbers uint16
