@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -53,7 +54,7 @@ type programs struct {
 	sockets  *ebpf.Map // XSKMAP, by queue
 	slots    *ebpf.Map // program array of one
 	entry    *ebpf.Program
-	decision *ebpf.Program // nil: slot 0 is empty
+	decision *ebpf.Program // nil: slot 0 is empty, and all is the host's
 	attached link.Link
 	words    *sys.SharedWords
 	longest  int // bytes of a frame that user space can take
@@ -72,6 +73,9 @@ func newPrograms(queues, longest int, mac [6]byte, promisc bool) (_ *programs, e
 	}
 	if p.words, err = sys.MapSharedWords(p.cells.FD(), queues*cellSize); err != nil {
 		return nil, err
+	}
+	for q := range queues { // without a socket packets are the host's: they shall not find the credit used up
+		p.words.At(q*cellSize + cellCredit).Store(math.MaxInt64)
 	}
 	if p.sockets, err = ebpf.NewMap(&ebpf.MapSpec{Name: "janos_xsks", Type: ebpf.XSKMap, KeySize: 4, ValueSize: 4, MaxEntries: uint32(queues)}); err != nil {
 		return nil, fmt.Errorf("map of sockets: %w", err)
@@ -172,18 +176,12 @@ func (p *programs) claimedCode() asm.Instructions {
 
 // decide makes the decision of a demux program the present one.
 func (p *programs) decide(d *demux.Program) error {
-	if d.Rules() == 0 {
-		if p.decision == nil {
-			return nil
-		}
-		if err := p.slots.Delete(uint32(0)); err != nil {
-			return fmt.Errorf("emptying the program array: %w", err)
-		}
-		p.decision.Close()
-		p.decision = nil
-		return nil
+	pass := asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}
+	// Without rules there is a program all the same: emptying the slot would wait for a grace period, filling it does not.
+	ins, err := pass, error(nil)
+	if d.Rules() > 0 {
+		ins, err = d.FilterXDP(p.claimedCode(), pass)
 	}
-	ins, err := d.FilterXDP(p.claimedCode(), asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()})
 	if err != nil {
 		return err
 	}

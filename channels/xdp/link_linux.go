@@ -78,7 +78,8 @@ func (l *Link) Err() error {
 
 func (l *Link) setFault(err error) {
 	if err != nil {
-		l.fault.Store(&err)
+		e := err // so that err need not be on the heap when it is nil
+		l.fault.Store(&e)
 	} else if l.fault.Load() != nil {
 		l.fault.Store(nil)
 	}

@@ -1,0 +1,301 @@
+package xdp
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/janos-os/janos/channels/conformance"
+	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
+)
+
+// TestClaimedOrNot sends claimed and unclaimed packets to a router with forwarding on and looks at both sides.
+func TestClaimedOrNot(t *testing.T) {
+	each(t, func(t *testing.T, w *network, o map[string]string) {
+		n := conformance.NewNode(t)
+		w.open(t, n, spec(o))
+		host := udpAt(t, w.here, "10.77.0.1:0")
+		beyond := udpAt(t, w.beyond, "10.78.0.2:0")
+		there := udpAt(t, w.there, "10.77.0.2:0")
+
+		// The channel claims by key, so both kinds of packets have the same addresses and ports.
+		claimed := conformance.NewSink(t, n, "if/ether/ip/udp", "", "0/63")
+		send := func(to *net.UDPConn, msg string) {
+			if _, err := there.WriteToUDP([]byte(msg), to.LocalAddr().(*net.UDPAddr)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 50 {
+			for _, to := range []*net.UDPConn{host, beyond} {
+				send(to, fmt.Sprint("claimed ", i, to.LocalAddr()))
+				send(to, fmt.Sprint("open ", i, to.LocalAddr()))
+				if got := next(t, to); got != fmt.Sprint("open ", i, to.LocalAddr()) {
+					t.Fatalf("at %s: %q", to.LocalAddr(), got)
+				}
+				g := claimed.Next(t)
+				if string(g.Data) != fmt.Sprint("claimed ", i, to.LocalAddr()) {
+					t.Fatalf("channel: %q", g.Data)
+				}
+				checkUDP(t, g.Frame)
+			}
+		}
+		claimed.Empty(t)
+		if st, err := n.LinkStats("l0"); err != nil || st.Unclaimed != 0 || st.RxPackets != 100 || st.RxDrops != 0 {
+			t.Errorf("stats %+v, %v: want the claimed packets and no others", st, err)
+		}
+	})
+}
+
+// checkUDP verifies both checksums of a frame of IPv4 and UDP: kernels leave them unfinished between namespaces.
+func checkUDP(t *testing.T, f []byte) {
+	t.Helper()
+	if len(f) < 42 || demux.Checksum(f[14:34]) != 0 {
+		t.Fatalf("IP checksum of %x", f)
+	}
+	src, dst := netip.AddrFrom4([4]byte(f[26:30])), netip.AddrFrom4([4]byte(f[30:34]))
+	if c := demux.Fold(demux.Sum(demux.PseudoSum(src, dst, demux.ProtoUDP, len(f)-34), f[34:])); c != 0 {
+		t.Fatalf("UDP checksum of %x is off by %04x", f, c)
+	}
+}
+
+// serve accepts one TCP connection in here and returns the hash of what was read from it.
+func serve(t *testing.T, w *network) (addr string, result chan [32]byte) {
+	var ln net.Listener
+	must(t, w.here.Do(func() (err error) {
+		ln, err = net.Listen("tcp", "10.77.0.1:0")
+		return err
+	}))
+	t.Cleanup(func() { ln.Close() })
+	result = make(chan [32]byte, 1)
+	go func() {
+		c, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		h := sha256.New()
+		io.Copy(h, c)
+		result <- [32]byte(h.Sum(nil))
+	}()
+	return ln.Addr().String(), result
+}
+
+// TestTCPBesideTheNode transfers to the router's own stack while a link opens, a channel has traffic, claims change, and the link closes.
+func TestTCPBesideTheNode(t *testing.T) {
+	each(t, func(t *testing.T, w *network, o map[string]string) {
+		addr, result := serve(t, w)
+		var c net.Conn
+		must(t, w.there.Do(func() (err error) {
+			c, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
+			return err
+		}))
+		defer c.Close()
+		data := bytes.Repeat([]byte("0123456789abcdef"), 64<<10/16)
+		h := sha256.New()
+		write := func(times int) {
+			for range times {
+				h.Write(data)
+				if _, err := c.Write(data); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		write(20)
+		n := conformance.NewNode(t)
+		w.open(t, n, spec(o))
+		write(20)
+		s := conformance.NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
+		for i := range 20 {
+			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte{byte(i)}))
+			other := conformance.NewSink(t, n, "l0/ether/ip/udp", ":9", "")
+			write(2)
+			other.Chan.Close()
+			s.Next(t)
+		}
+		must(t, n.CloseLink("l0"))
+		write(20)
+		c.Close()
+		select {
+		case got := <-result:
+			if got != [32]byte(h.Sum(nil)) {
+				t.Error("the transfer arrived damaged")
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatal("the transfer did not end")
+		}
+	})
+}
+
+// TestSwapExactlyOnce changes the claims while traffic flows: each packet is the host's or the node's.
+func TestSwapExactlyOnce(t *testing.T) {
+	w := newNetwork(t, 1)
+	host := udpAt(t, w.here, fmt.Sprintf("10.77.0.1:%d", conformance.Port))
+	must(t, host.SetReadBuffer(4<<20))
+	for _, o := range variants[:2] {
+		t.Run(o["mode"], func(t *testing.T) {
+			n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "dut", Clock: clock.NewReal(), Packets: packet.PoolSpec{Frames: 1 << 15}})
+			must(t, err)
+			t.Cleanup(func() { must(t, n.Close()) })
+			l, c := w.byHand(t, n, o, 1<<13)
+			on := suiteRules(t)
+			const count = 8000
+			done := make(chan bool)
+			go func() {
+				defer close(done)
+				for i := range count {
+					w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, uint32(i))))
+				}
+			}()
+			swaps := 0
+			for sending := true; sending; swaps++ {
+				select {
+				case <-done:
+					sending = false
+				default:
+				}
+				rules := on
+				if swaps%2 == 0 {
+					rules = nil
+				} else if swaps%4 == 1 {
+					rules = append([]demux.Rule{{ID: 2, Protocol: on[0].Protocol, Local: demux.Address{Top: demux.UDP, Port: 9}}}, on...)
+				}
+				must(t, l.Claim(rules))
+			}
+			must(t, l.Claim(nil))
+			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, count))) // ends the host's share
+			seen := make([]int, count)
+			atHost := 0
+			for {
+				i := binary.BigEndian.Uint32([]byte(next(t, host)))
+				if i == count {
+					break
+				}
+				seen[i]++
+				atHost++
+			}
+			var b packet.Batch
+			for atNode := 0; atHost+atNode < count; {
+				l.Receive(c, &b)
+				for _, p := range b.Packets() {
+					seen[binary.BigEndian.Uint32(p.Data()[42:])]++
+					atNode++
+				}
+				c.FreeBatch(&b)
+				if st := l.Stats(); st.RxDrops > 0 {
+					t.Fatalf("the ring was too small: %+v", st)
+				}
+			}
+			for i, n := range seen {
+				if n != 1 {
+					t.Errorf("packet %d was seen %d times", i, n)
+				}
+			}
+			t.Logf("%d swaps, %d packets at the host, %d at the node", swaps, atHost, count-atHost)
+			if swaps < 10 || atHost == 0 || atHost == count {
+				t.Error("the claims did not change under traffic")
+			}
+		})
+	}
+}
+
+// TestChild is not a test: TestKill starts it as another process.
+func TestChild(t *testing.T) {
+	ns := os.Getenv("JANOS_XDP_TEST_NS")
+	if ns == "" {
+		t.Skip("only as a child of TestKill")
+	}
+	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "child", Clock: clock.NewReal()})
+	must(t, err)
+	w := &network{}
+	w.here, err = netns.Open(netns.Dir, ns)
+	must(t, err)
+	w.open(t, n, spec(map[string]string{"mode": os.Getenv("JANOS_XDP_TEST_MODE")}))
+	conformance.NewSink(t, n, "if/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
+	fmt.Println("ready")
+	select {}
+}
+
+// program returns the number of the XDP program on here's interface, 0 for none.
+func program(t testing.TB, w *network) (id uint32) {
+	t.Helper()
+	w.hereLink(t, func(_ *netlink.Handle, l netlink.Link) error {
+		if x := l.Attrs().Xdp; x != nil && x.Attached {
+			id = x.ProgId
+		}
+		return nil
+	})
+	return id
+}
+
+// TestKill kills a process that has claims, and opens the interface again.
+func TestKill(t *testing.T) {
+	w := newNetwork(t, 1)
+	host := udpAt(t, w.here, fmt.Sprintf("10.77.0.1:%d", conformance.Port))
+	open := udpAt(t, w.here, "10.77.0.1:7001")
+	there := udpAt(t, w.there, "10.77.0.2:0")
+	send := func(port uint16, msg string) {
+		if _, err := there.WriteToUDPAddrPort([]byte(msg), netip.AddrPortFrom(netip.MustParseAddr("10.77.0.1"), port)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, mode := range []string{"native", "generic"} {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestChild$", "-test.v")
+		cmd.Env = append(os.Environ(), "JANOS_XDP_TEST_NS="+w.here.Name(), "JANOS_XDP_TEST_MODE="+mode)
+		cmd.Stderr = os.Stderr
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		must(t, cmd.Start())
+		ready := false
+		for sc := bufio.NewScanner(out); !ready && sc.Scan(); {
+			ready = sc.Text() == "ready"
+		}
+		if !ready {
+			cmd.Wait()
+			t.Fatal("the child did not get ready")
+		}
+		if program(t, w) == 0 {
+			t.Error("the interface shows no program")
+		}
+		send(conformance.Port, "claimed")
+		send(7001, "open")
+		if got := next(t, open); got != "open" {
+			t.Fatalf("got %q", got)
+		}
+		must(t, cmd.Process.Kill())
+		cmd.Wait()
+		// The kernel takes the program off when the last descriptor of the dead process is closed.
+		conformance.Until(t, func() bool { return program(t, w) == 0 })
+		send(conformance.Port, "after")
+		if got := next(t, host); got != "after" { // the claimed one before it would come first
+			t.Errorf("%s: host got %q after the kill", mode, got)
+		}
+		n := conformance.NewNode(t)
+		w.open(t, n, spec(map[string]string{"mode": mode}))
+		s := conformance.NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
+		send(conformance.Port, "again")
+		if g := s.Next(t); string(g.Data) != "again" {
+			t.Errorf("%s: got %q after the restart", mode, g.Data)
+		}
+		must(t, n.CloseLink("l0"))
+		if program(t, w) != 0 {
+			t.Error("the closed link leaves its program")
+		}
+	}
+}
