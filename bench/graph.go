@@ -248,10 +248,7 @@ func (t *graphTrial) Close() error {
 
 // closeNode closes a node and reports frames that nobody gave back.
 func closeNode(n *nodeos.Node) error {
-	left := 0
-	for _, k := range n.Pool().Stats().Charged {
-		left += k
-	}
+	left := held(n)
 	if err := n.Close(); err != nil {
 		return err
 	}
@@ -259,4 +256,12 @@ func closeNode(n *nodeos.Node) error {
 		return errs.New(errs.Internal, "%d frames were leaked", left)
 	}
 	return nil
+}
+
+// held returns how many frames of a node are not free.
+func held(n *nodeos.Node) (frames int) {
+	for _, k := range n.Pool().Stats().Charged {
+		frames += k
+	}
+	return frames
 }

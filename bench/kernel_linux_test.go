@@ -39,6 +39,9 @@ func TestSmokeKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(list) < 3 {
+		t.Fatalf("only %d scenarios", len(list))
+	}
 	smoke(t, list)
 	if n := left(t); len(n) != 0 {
 		t.Errorf("left over: %v", n)
