@@ -64,7 +64,7 @@ func (p *plain) add(r Resource, n int64) {
 // The tree does what the plain one does, whatever is asked of it in whatever order. Chunks are switched off where a refusal is
 // compared, for near a limit they are exact and far from it they are not seen.
 func TestTreeAgainstPlainModel(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(6) {
 		rnd := clock.NewRand(seed, 1)
 		root, clk := newTree(t, Spec{Limit: Amounts{Memory: 1000, Frames: 4000, CodeLoads: 50}}, 3)
 		type pair struct {
@@ -250,7 +250,7 @@ func TestRefusalsUnderConcurrencyKeepCount(t *testing.T) {
 // A Take that comes while the account closes counts fully or not at all.
 func TestCloseAgainstTake(t *testing.T) {
 	root, _ := newTree(t, Spec{}, 1)
-	for round := range 2000 {
+	for round := range 600 {
 		a := child(t, root, Spec{Name: "a"})
 		var wg sync.WaitGroup
 		for range 2 {
