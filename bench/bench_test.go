@@ -224,7 +224,7 @@ func fixed() *Report {
 	m := Machine{CPU: "Some CPU", Cores: 2, GOMAXPROCS: 2, OS: "linux", Arch: "amd64", Kernel: "6.18.0", Go: "go1.26", Load: [3]float64{0.5, 0.25, 0}, Others: 0.25,
 		Yardstick: Metric{Name: "yardstick", Unit: "ns/op", Summary: Summary{8, 7, 9}, Samples: []float64{8, 7, 9}, Publishable: true}}
 	return &Report{Schema: Schema, Program: "janos test", Started: time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC), Rounds: 3, Seed: 1, Results: []Result{
-		{Scenario: "s", Tier: "memory", Machine: m, Notes: []string{"What it is."}, Metrics: []Metric{
+		{Scenario: "s", Tier: "memory", Driver: "mem", Machine: m, Notes: []string{"What it is."}, Metrics: []Metric{
 			{Name: "cost", Unit: "ns/packet", Summary: Summary{80, 70, 90}, Samples: []float64{80, 70, 90}, Yardsticks: &Summary{10, 10, 10}, Publishable: true},
 			{Name: "cost allocs", Unit: "allocs/packet", Summary: Summary{0, 0, 0}, Samples: []float64{0, 0, 0}, Publishable: true},
 			{Name: "rate", Unit: "packets/s", Summary: Summary{5e5, 4e5, 6e5}, Samples: []float64{5e5, 4e5, 6e5}, Bound: "generator"}}},

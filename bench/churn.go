@@ -13,7 +13,7 @@ import (
 )
 
 func init() {
-	register(Scenario{Name: "churn", Tier: "memory", Title: "domains and channels made and destroyed under load",
+	register(Scenario{Name: "churn", Tier: "memory", Driver: "mem", Title: "domains and channels made and destroyed under load",
 		Text: "One worker forwards as fast as it can from one end of a link in memory to the other: UDP packets of 64 bytes to 64 ports, of which 32 have a channel that stays. For the " +
 			"others a domain is made with a channel of its own, which fills up and is never read, and destroyed when 16 younger ones exist; each waits until the " +
 			"former is dead. Every step changes the program that demultiplexes. Rates are by the clock. 'lost' are packets to channels that stay; " +

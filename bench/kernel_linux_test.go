@@ -138,6 +138,7 @@ func TestTesterCountsWhatArrives(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	x.stall = 50 * time.Millisecond
 	if err := x.closed(1000, 512); err != nil || x.sent != 1000 || x.ledger.received != 0 {
 		t.Errorf("%v: sent %d, %+v", err, x.sent, x.ledger)
 	}

@@ -14,7 +14,7 @@ import (
 )
 
 func init() {
-	register(Scenario{Name: "packet-l2fwd", Tier: "kernel", Root: true, Title: "a node forwards frames between two interfaces by AF_PACKET, beside the kernel's ip_forward",
+	register(Scenario{Name: "packet-l2fwd", Tier: "kernel", Driver: "packet", Root: true, Title: "a node forwards frames between two interfaces by AF_PACKET, beside the kernel's ip_forward",
 		Text: "Three namespaces in a row with virtual links, UDP frames of 64 bytes, 1,024 distinct ones with numbers: an AF_PACKET generator (sendmmsg of 64, no queueing " +
 			"discipline), the device, and a sink that checks loss, duplicates and order. " +
 			"'chain' is processor time per delivered packet of generator, device, sink and the processor's ksoftirqd, all bound to one processor and never more than " +
@@ -295,7 +295,7 @@ func (t *l2fwdTrial) Measure(r *Round) error {
 			}
 		}
 	}
-	r.Note("Driver %s, rings of 4,096 frames, one worker; kernel reception is not spread (no RPS).", t.driver)
+	r.Note("Rings of 4,096 frames, one worker; reception is not spread over processors (no RPS).")
 	for _, d := range t.devices {
 		r.Add(d.name+" lost in closed loop", "lost", float64(d.lost))
 		d.lost = 0

@@ -14,7 +14,7 @@ import (
 )
 
 func init() {
-	register(Scenario{Name: "udp-overlay", Tier: "socket", Title: "the UDP driver beside one packet per system call",
+	register(Scenario{Name: "udp-overlay", Tier: "socket", Driver: "udp", Title: "the UDP driver beside one packet per system call",
 		Text: "Datagrams over the loopback interface, from one socket to one neighbour (64 bytes each) and to eight in turn (64, 256, 576 and 1,400 bytes in turn), " +
 			"64 on their way at a time. 'driver' is package channels/udp: packets are allocated, filled, given to the sending link, and taken from the receiving links into " +
 			"packets, which are freed. 'single' is the same with sendto and read for each, without packets: the least that a program could do. Processor time of the process, " +
@@ -90,7 +90,7 @@ func openOverlay(e *Env) (Trial, error) {
 			opsRow{v.name + ", single", "packet", func(n int) error { return o.exchange(e, n, v.peers, v.mixed, o.single) }})
 	}
 	t.then = func(r *Round) error {
-		r.Note("Driver udp, links driven by hand on one thread; no dispatcher, no channels.")
+		r.Note("Links driven by hand on one thread; no dispatcher, no channels.")
 		for _, n := range []string{"1 neighbour, 64 bytes", "8 neighbours, mixed"} {
 			if err := r.Ratio(n+", driver to single", n+", driver", n+", single"); err != nil {
 				return err

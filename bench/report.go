@@ -19,6 +19,9 @@ const Schema = "janos-bench/1"
 // maxReport is the largest file that ReadReport reads.
 const maxReport = 64 << 20
 
+// shared is the share of the machine above which others disturb what is measured.
+const shared = 0.1
+
 // Report is the outcome of a run.
 type Report struct {
 	Schema  string    `json:"schema"`
@@ -33,6 +36,7 @@ type Report struct {
 type Result struct {
 	Scenario string   `json:"scenario"`
 	Tier     string   `json:"tier"`
+	Driver   string   `json:"driver,omitempty"`
 	Machine  Machine  `json:"machine"`
 	Skipped  string   `json:"skipped,omitempty"` // why it was not measured
 	Notes    []string `json:"notes"`             // what was measured, with which driver, and what to know about it
@@ -79,9 +83,16 @@ func (r *Report) Text(w io.Writer) error {
 		fmt.Fprintf(w, "load %.2f %.2f %.2f; during the run other processes had %.0f %% of the machine, a hypervisor %.0f %%\n",
 			m.Load[0], m.Load[1], m.Load[2], 100*m.Others, 100*m.Stolen)
 		fmt.Fprintf(w, "yardstick %s ns [%s to %s]; medians of %d rounds, [least to greatest]\n", Figure(m.Yardstick.Median), Figure(m.Yardstick.Min), Figure(m.Yardstick.Max), r.Rounds)
+		if m.Others+m.Stolen > shared {
+			fmt.Fprintln(w, "the machine was shared: compare ratios of this run; absolute figures are too high, and tails say nothing")
+		}
 	}
 	for _, res := range r.Results {
-		fmt.Fprintf(tw, "\n%s (tier %s)\n", res.Scenario, res.Tier)
+		driver := ""
+		if res.Driver != "" {
+			driver = ", driver " + res.Driver
+		}
+		fmt.Fprintf(tw, "\n%s (tier %s%s)\n", res.Scenario, res.Tier, driver)
 		if res.Skipped != "" {
 			fmt.Fprintf(tw, "  skipped: %s\n", res.Skipped)
 			continue

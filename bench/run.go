@@ -135,7 +135,7 @@ func Run(ctx context.Context, list []Scenario, o Options) (*Report, error) {
 				err = errors.Join(err, fmt.Errorf("%s: %w", t.scenario.Name, cerr))
 			}
 		}
-		res := Result{Scenario: t.scenario.Name, Tier: t.scenario.Tier, Machine: m, Notes: append([]string{t.scenario.Text}, t.rec.notes...), Metrics: t.rec.metrics()}
+		res := Result{Scenario: t.scenario.Name, Tier: t.scenario.Tier, Driver: t.scenario.Driver, Machine: m, Notes: append([]string{t.scenario.Text}, t.rec.notes...), Metrics: t.rec.metrics()}
 		if t.skipped != nil {
 			res.Skipped = t.skipped.Error()
 		}

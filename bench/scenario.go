@@ -12,11 +12,12 @@ import (
 
 // Scenario is something that can be measured. It is inert.
 type Scenario struct {
-	Name  string // as on the command line
-	Tier  string // "memory", "kernel", "socket": what carries the packets
-	Title string // half a line
-	Text  string // what is measured, how, and what is included
-	Root  bool   // needs root and network namespaces
+	Name   string // as on the command line
+	Tier   string // "memory", "kernel", "socket": what carries the packets
+	Driver string // of the links; empty: no links, or such as are made for the measurement alone
+	Title  string // half a line
+	Text   string // what is measured, how, and what is included
+	Root   bool   // needs root and network namespaces
 
 	// Open prepares the scenario. It is called once in a run; the trial uses no processor time outside Measure.
 	Open func(e *Env) (Trial, error)

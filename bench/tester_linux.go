@@ -28,6 +28,9 @@ type tester struct {
 	ledger ledger
 	run    uint32
 	sent   uint64
+	// stall is how long the closed loop waits for frames until it takes them as lost. It is long, since the machine may be busy; without
+	// losses nobody waits.
+	stall time.Duration
 }
 
 // burst is how many frames a system call sends at most.
@@ -38,7 +41,7 @@ const sinkFrames = 16384
 
 // newTester opens both ends; a namespace that is nil is the present one. The frames are those of traffic, in turn.
 func newTester(c clock.Clock, src *netns.Namespace, out string, dst *netns.Namespace, in string, traffic [][]byte) (*tester, error) {
-	t := &tester{clock: c, fd: -1, queue: sys.NewMsgQueue()}
+	t := &tester{clock: c, fd: -1, queue: sys.NewMsgQueue(), stall: 2 * time.Second}
 	inside := func(ns *netns.Namespace, fn func() error) error {
 		if ns == nil {
 			return fn()
@@ -123,11 +126,11 @@ func (t *tester) wait(d time.Duration) {
 	_, _ = unix.Ppoll(fds, &ts, nil)
 }
 
-// patience is how long frames may be on their way before they count as lost.
-const patience = 100 * time.Millisecond
+// patience is how long after the last arrival of a paced run frames may still be on their way; later ones count as lost.
+const patience = 200 * time.Millisecond
 
-// settle waits for what is still on its way.
-func (t *tester) settle() {
+// settle waits for what is still on its way, until nothing has come for a time.
+func (t *tester) settle(patience time.Duration) {
 	for last := t.clock.Now(); t.ledger.received < t.sent; {
 		if t.drain() {
 			last = t.clock.Now()
@@ -165,12 +168,12 @@ func (t *tester) closed(n, window int) error {
 		t.wait(10 * time.Millisecond)
 		if t.drain() {
 			last = t.clock.Now()
-		} else if t.clock.Now().Sub(last) > patience {
+		} else if t.clock.Now().Sub(last) > t.stall {
 			lost = t.sent - t.ledger.received
 			last = t.clock.Now()
 		}
 	}
-	t.settle()
+	t.settle(t.stall)
 	return nil
 }
 
@@ -198,7 +201,7 @@ func (t *tester) paced(rate float64, d time.Duration) (float64, error) {
 			break
 		}
 	}
-	t.settle()
+	t.settle(patience)
 	if span := end.Sub(start); span > 0 {
 		return float64(t.sent) / span.Seconds(), nil
 	}

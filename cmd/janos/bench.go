@@ -32,15 +32,16 @@ func benchListCommand() *cobra.Command {
 		Use: "list", Short: "List the scenarios", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			type line struct {
-				Name  string `json:"name"`
-				Tier  string `json:"tier"`
-				Root  bool   `json:"root"`
-				Title string `json:"title"`
-				Text  string `json:"text"`
+				Name   string `json:"name"`
+				Tier   string `json:"tier"`
+				Driver string `json:"driver,omitempty"`
+				Root   bool   `json:"root"`
+				Title  string `json:"title"`
+				Text   string `json:"text"`
 			}
 			lines := []line{}
 			for _, s := range bench.Scenarios() {
-				lines = append(lines, line{s.Name, s.Tier, s.Root, s.Title, s.Text})
+				lines = append(lines, line{s.Name, s.Tier, s.Driver, s.Root, s.Title, s.Text})
 			}
 			if asJSON {
 				e := json.NewEncoder(cmd.OutOrStdout())
