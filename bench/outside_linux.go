@@ -10,12 +10,11 @@ type outsideTrial struct {
 	tester *tester
 }
 
-// openOutside opens the tester on the user's interfaces. The frames go to the hardware address of nobody in particular: a device
-// that looks at addresses is told to forward 10.0.1.2.
+// openOutside opens the tester on the user's interfaces. Frames carry packets from 10.0.0.0/24 to 10.0.1.2.
 func openOutside(e *Env) (Trial, error) {
 	traffic := toOneNet(e.rand(3))
 	for i, f := range traffic {
-		traffic[i] = frame64(macR0, macA0, [4]byte{10, 0, 0, f[14+15]}, [4]byte{10, 0, 1, 2}, uint16(1024+i), 5678)
+		traffic[i] = frame64(e.To, macA0, [4]byte{10, 0, 0, f[14+15]}, [4]byte{10, 0, 1, 2}, uint16(1024+i), 5678)
 	}
 	t, err := newTester(e.Clock, nil, e.In, nil, e.Out, traffic)
 	if err != nil {
@@ -31,7 +30,7 @@ func (t *outsideTrial) Measure(r *Round) error {
 	}
 	if t.tester.ledger.received == 0 {
 		return errs.New(errs.Unreachable, "no frame that was sent by %s came out at %s: what is between them must forward frames to %x, or packets to 10.0.1.2",
-			t.env.In, t.env.Out, macR0)
+			t.env.In, t.env.Out, t.env.To)
 	}
 	rate, atLeast, err := search(t.env, t.tester.paced, func() bool { return t.tester.ledger.clean(t.tester.sent) })
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"text/tabwriter"
 
@@ -64,19 +65,25 @@ func benchListCommand() *cobra.Command {
 }
 
 func benchRunCommand() *cobra.Command {
-	var file string
+	var file, to string
 	o := bench.Options{}
 	c := &cobra.Command{
 		Use: "run NAME...", Short: "Measure scenarios, a tier of them, or all", Args: cobra.MinimumNArgs(1),
 		Long: `Measures the named scenarios; the name of a tier (memory, socket, kernel) stands for its scenarios, and "all" for all.
 
 With --in and --out, packet-l2fwd makes no network of its own: it sends by the first interface and expects its frames at the second,
-and what lies between them - a cable, a switch, a router on another machine - is what is measured.`,
+and what lies between them - a cable, a switch, a router on another machine - is what is measured. The frames carry UDP packets from
+10.0.0.0/24 to 10.0.1.2.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			list, err := bench.Select(names)
 			if err != nil {
 				return err
 			}
+			mac, err := net.ParseMAC(to)
+			if err != nil || len(mac) != len(o.To) {
+				return errs.New(errs.Invalid, "--to: %q is no hardware address, such as 02:00:00:00:0a:02", to)
+			}
+			copy(o.To[:], mac)
 			o.Clock, o.Program = clock.NewReal(), versionText()
 			if info, err := os.Stderr.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
 				o.Progress = func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), "\r\033[K"+format, args...) }
@@ -120,6 +127,7 @@ and what lies between them - a cable, a switch, a router on another machine - is
 	f.Uint64Var(&o.Seed, "seed", 1, "of all traffic")
 	f.StringVar(&o.In, "in", "", "`interface` by which frames go into what is measured")
 	f.StringVar(&o.Out, "out", "", "`interface` at which they come out")
+	f.StringVar(&to, "to", "02:00:00:00:0a:02", "with --in: hardware `address` that frames are sent to, for devices that look at it")
 	c.MarkFlagsRequiredTogether("in", "out")
 	return c
 }
