@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,60 +155,78 @@ func TestSwapExactlyOnce(t *testing.T) {
 			t.Cleanup(func() { must(t, n.Close()) })
 			l, c := w.byHand(t, n, o, 1<<13)
 			on := suiteRules(t)
-			const count = 8000
-			done := make(chan bool)
+			const most, swaps = 200000, 60
+			var sent, atHost, atNode atomic.Uint32
+			seen := make([]atomic.Uint32, most)
+			done, read := make(chan bool), make(chan bool)
+			stop := make(chan bool)
 			go func() {
 				defer close(done)
-				for i := range count {
-					w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, uint32(i))))
+				for i := uint32(0); i < most; {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					if sent.Load()-atHost.Load()-atNode.Load() >= 100 { // the wire, a veth, holds 256 frames
+						continue
+					}
+					sent.Add(1)
+					w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, i)))
+					i++
 				}
 			}()
-			swaps := 0
-			for sending := true; sending; swaps++ {
-				select {
-				case <-done:
-					sending = false
-				default:
+			go func() {
+				defer close(read)
+				b := make([]byte, 64)
+				for {
+					n, err := host.Read(b)
+					if err != nil || n < 4 { // the shorter one ends the host's share
+						return
+					}
+					seen[binary.BigEndian.Uint32(b)].Add(1)
+					atHost.Add(1)
 				}
+			}()
+			var b packet.Batch
+			receive := func() {
+				for l.Receive(c, &b); b.Len() > 0; l.Receive(c, &b) {
+					for _, p := range b.Packets() {
+						seen[binary.BigEndian.Uint32(p.Data()[42:])].Add(1)
+						atNode.Add(1)
+					}
+					c.FreeBatch(&b)
+				}
+			}
+			for swap := range swaps {
 				rules := on
-				if swaps%2 == 0 {
+				if swap%2 == 0 {
 					rules = nil
-				} else if swaps%4 == 1 {
+				} else if swap%4 == 1 {
 					rules = append([]demux.Rule{{ID: 2, Protocol: on[0].Protocol, Local: demux.Address{Top: demux.UDP, Port: 9}}}, on...)
 				}
 				must(t, l.Claim(rules))
+				for more := sent.Load() + 10; sent.Load() < min(more, most); {
+					receive()
+				}
 			}
+			close(stop)
+			<-done
 			must(t, l.Claim(nil))
-			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, count))) // ends the host's share
-			seen := make([]int, count)
-			atHost := 0
-			for {
-				i := binary.BigEndian.Uint32([]byte(next(t, host)))
-				if i == count {
-					break
-				}
-				seen[i]++
-				atHost++
+			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte("end")))
+			<-read
+			count := sent.Load()
+			conformance.Until(t, func() bool { receive(); return atHost.Load()+atNode.Load() >= count })
+			if st := l.Stats(); st.RxDrops > 0 {
+				t.Fatalf("the ring was too small: %+v", st)
 			}
-			var b packet.Batch
-			for atNode := 0; atHost+atNode < count; {
-				l.Receive(c, &b)
-				for _, p := range b.Packets() {
-					seen[binary.BigEndian.Uint32(p.Data()[42:])]++
-					atNode++
-				}
-				c.FreeBatch(&b)
-				if st := l.Stats(); st.RxDrops > 0 {
-					t.Fatalf("the ring was too small: %+v", st)
-				}
-			}
-			for i, n := range seen {
-				if n != 1 {
+			for i := range count {
+				if n := seen[i].Load(); n != 1 {
 					t.Errorf("packet %d was seen %d times", i, n)
 				}
 			}
-			t.Logf("%d swaps, %d packets at the host, %d at the node", swaps, atHost, count-atHost)
-			if swaps < 10 || atHost == 0 || atHost == count {
+			t.Logf("%d swaps, %d packets at the host, %d at the node", swaps, atHost.Load(), atNode.Load())
+			if atHost.Load() == 0 || atNode.Load() == 0 {
 				t.Error("the claims did not change under traffic")
 			}
 		})

@@ -1,0 +1,183 @@
+package xdp
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/janos-os/janos/channels/conformance"
+	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
+)
+
+// perPacket reports the processor time of the calling thread for each packet, the kernel's work for it included. The benchmark has locked
+// the thread.
+func perPacket(b *testing.B, packets int, loop func()) {
+	used := func() int64 {
+		var u unix.Rusage
+		must(b, unix.Getrusage(unix.RUSAGE_THREAD, &u))
+		return u.Utime.Nano() + u.Stime.Nano()
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	loop()
+	before := used()
+	b.ReportAllocs()
+	for b.Loop() {
+		loop()
+	}
+	b.ReportMetric(float64(used()-before)/float64(b.N*packets), "cpu-ns/packet")
+}
+
+// benchSetup has a frame that the link claims and one that nobody does.
+func benchSetup(b *testing.B, o map[string]string) (w *network, l *Link, c *packet.Cache, claimed, open func()) {
+	w = newNetwork(b, 1)
+	l, c = w.byHand(b, conformance.NewNode(b), o, 0)
+	return w, l, c, w.generator(b, conformance.UDPFrame(w.mac, conformance.Port, make([]byte, 22))),
+		w.generator(b, conformance.UDPFrame(w.mac, 9, make([]byte, 22)))
+}
+
+// BenchmarkReceive sends and receives on one thread: the time is generator, wire, program, ring and packet. unclaimed is
+// the same with frames that no rule claims, which end in the host's stack.
+func BenchmarkReceive(b *testing.B) {
+	for _, o := range variants[:2] {
+		b.Run(o["mode"], func(b *testing.B) {
+			_, l, c, send, _ := benchSetup(b, o)
+			var batch packet.Batch
+			perPacket(b, sys.MaxMsgs, func() {
+				send()
+				for l.Receive(c, &batch); batch.Len() > 0; l.Receive(c, &batch) {
+					c.FreeBatch(&batch)
+				}
+			})
+			if st := l.Stats(); st.RxDrops > 0 {
+				b.Errorf("%+v", st)
+			}
+		})
+	}
+	b.Run("unclaimed", func(b *testing.B) {
+		_, _, _, _, open := benchSetup(b, variants[0])
+		perPacket(b, sys.MaxMsgs, open)
+	})
+}
+
+// BenchmarkForward is BenchmarkReceive with every frame sent back out of the interface. bare is the least program that does the same with
+// the same socket, rings and XDP program: it moves places from ring to ring.
+func BenchmarkForward(b *testing.B) {
+	for _, o := range variants[:2] {
+		b.Run(o["mode"], func(b *testing.B) {
+			_, l, c, send, _ := benchSetup(b, o)
+			var batch packet.Batch
+			perPacket(b, sys.MaxMsgs, func() {
+				send()
+				for l.Receive(c, &batch); batch.Len() > 0; l.Receive(c, &batch) {
+					l.Send(c, &batch)
+				}
+				l.Flush(c)
+			})
+			if st := l.Stats(); st.RxDrops > 0 || st.TxDrops > 0 {
+				b.Errorf("%+v", st)
+			}
+		})
+		b.Run("bare-"+o["mode"], func(b *testing.B) {
+			_, l, _, send, _ := benchSetup(b, o)
+			q := l.queues[0]
+			x := q.sock
+			taken := uint64(0)
+			perPacket(b, sys.MaxMsgs, func() {
+				send()
+				for n := x.RxReady(); n > 0; n = x.RxReady() {
+					for i := range n {
+						x.PutTx(x.Rx(i))
+					}
+					x.ReleaseRx(n)
+					taken += uint64(n)
+					q.consumed.Store(taken)
+				}
+				x.PublishTx()
+				for x.TxWaiting() > 0 {
+					_ = x.KickTx()
+					x.TxTaken()
+				}
+				for n := x.CompReady(); n > 0; n = x.CompReady() {
+					for i := range n {
+						x.PutFill(x.Comp(i) &^ (l.frameSize - 1))
+					}
+					x.PublishFill()
+					x.ReleaseComp(n)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	w, l, c, _, _ := benchSetup(b, nil)
+	frame := conformance.UDPFrame(w.mac, 9, make([]byte, 22))
+	var batch packet.Batch
+	perPacket(b, 64, func() {
+		for range 64 {
+			batch.Append(c.AllocFrom(packet.Node, frame))
+		}
+		l.Send(c, &batch)
+		l.Flush(c)
+	})
+	if st := l.Stats(); st.TxDrops > 0 {
+		b.Errorf("%+v", st)
+	}
+}
+
+// BenchmarkClaim measures a change of rules: compiling, verifying and swapping the program.
+func BenchmarkClaim(b *testing.B) {
+	_, l, _, _, _ := benchSetup(b, nil)
+	p := suiteRules(b)[0].Protocol
+	for _, n := range []int{1, 16, 128, demux.MaxFilterKeys} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
+			var rules []demux.Rule
+			for i := range n {
+				rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
+			}
+			for b.Loop() {
+				must(b, l.Claim(rules))
+			}
+		})
+	}
+}
+
+// BenchmarkRoundTrip measures a frame's way through a node and back: wire, ring, wake, channel, send, wire.
+func BenchmarkRoundTrip(b *testing.B) {
+	w := newNetwork(b, 1)
+	n := conformance.NewNode(b)
+	w.open(b, n, spec(nil))
+	out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "l0"})
+	must(b, err)
+	_, err = n.Root().NewInChan(nodeos.InChanSpec{Protocol: "l0/ether", Address: "0x88b5", Handler: func(wk *nodeos.Worker, batch *packet.Batch) {
+		for _, p := range batch.Packets() {
+			d := p.Push(demux.EtherLen)
+			copy(d, d[6:12])
+			copy(d[6:], conformance.ThereMAC[:])
+		}
+		out.Send(wk, batch)
+	}})
+	must(b, err)
+	frame := append(append(append([]byte(nil), w.mac[:]...), conformance.ThereMAC[:]...), 0x88, 0xb5)
+	frame = append(frame, make([]byte, 50)...)
+	for b.Loop() {
+		w.inject(b, frame)
+		w.sent(b)
+	}
+}
+
+// BenchmarkOpenClose measures a link's life, which waits for the kernel.
+func BenchmarkOpenClose(b *testing.B) {
+	w := newNetwork(b, 1)
+	n := conformance.NewNode(b)
+	for b.Loop() {
+		w.open(b, n, spec(nil))
+		must(b, n.CloseLink("l0"))
+	}
+}
