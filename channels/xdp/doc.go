@@ -37,8 +37,9 @@
 //
 // # Traps
 //
-//   - VLAN tags that the interface takes out of frames are invisible to XDP and are lost to claimed packets. Turn that off where tags
-//     matter (ethtool -K eth0 rxvlan off; on a virtual Ethernet txvlan off at the other end).
+//   - VLAN tags that the interface takes out of frames are invisible to XDP and are lost to claimed packets. An interface that does so and has
+//     VLANs is refused; where tags come without VLAN interfaces, turn it off (ethtool -K eth0 rxvlan off; on a virtual Ethernet
+//     txvlan off at the other end).
 //   - Sending passes by the interface's queueing discipline, and packet sockets (tcpdump) do not see claimed packets.
 //   - A native program makes a virtual Ethernet's other end send without segmentation offload. Under generic XDP super-frames
 //     arrive whole: those that are claimed do not fit a frame and are dropped and counted.

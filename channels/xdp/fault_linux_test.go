@@ -33,7 +33,7 @@ func TestRefusals(t *testing.T) {
 		{nodeos.LinkSpec{Opts: map[string]string{"queues": "0-1"}}, errs.Invalid, []string{"no queue 1", "it has 1", "ethtool -L"}},
 		{nodeos.LinkSpec{Opts: map[string]string{"queues": "x"}}, errs.Invalid, []string{"queues=", "0,2-3"}},
 		{nodeos.LinkSpec{Ring: -1}, errs.Invalid, []string{"ring of -1 frames"}},
-		{nodeos.LinkSpec{Ring: 1500}, errs.NoMemory, []string{"ring", "2048 packet frames", "at most 896"}},
+		{nodeos.LinkSpec{Ring: 1500}, errs.NoMemory, []string{"ring of 1500", "1628 packet frames", "1024 are left"}},
 		{nodeos.LinkSpec{Opts: map[string]string{"zerocopy": "true"}}, errs.NotSupported, []string{"jnl0", "zero copy", "zerocopy: false"}},
 	} {
 		c.spec.Name = "l0"
@@ -65,6 +65,23 @@ func TestRefusals(t *testing.T) {
 	defer small.Close()
 	if l, err := w.try(small, spec(nil)); errs.KindOf(err) != errs.NoMemory {
 		t.Errorf("a node with 200 frames: %v, %v", l, err)
+	}
+	// Two links share what a worker may lend; the second gets a smaller ring.
+	a := w.open(t, n, spec(nil))
+	must(t, w.here.Do(func() error {
+		b, err := n.OpenLink(nodeos.LinkSpec{Name: "jnl1", Driver: "xdp"})
+		if err != nil {
+			return err
+		}
+		if x, y := a.queues[0].ring, b.(*Link).queues[0].ring; x != DefaultRing || y != 1024-(DefaultRing+slack)-slack {
+			t.Errorf("rings of %d and %d", x, y)
+		}
+		return nil
+	}))
+	must(t, n.CloseLink("l0"))
+	must(t, n.CloseLink("jnl1"))
+	if len(registered.lent) != 0 {
+		t.Errorf("frames stay reserved: %v", registered.lent)
 	}
 	if s := n.Pool().Stats(); s.ByState[packet.Free] != n.Pool().Spec().Frames {
 		t.Errorf("refused links keep frames: %v", s.ByState)
@@ -342,5 +359,42 @@ func TestGenericIsNoted(t *testing.T) {
 	l := w.open(t, n, spec(map[string]string{"zerocopy": "auto"}))
 	if notes := l.Info().Notes; len(notes) != 1 || !strings.Contains(notes[0], "zero copy was refused") || l.ZeroCopy() {
 		t.Errorf("zero copy %v, notes %q", l.ZeroCopy(), notes)
+	}
+}
+
+// TestTags finds VLANs whose tags would be lost.
+func TestTags(t *testing.T) {
+	w := newNetwork(t, 1)
+	must(t, w.here.Do(func() error {
+		ctl, err := sys.OpenControl()
+		if err != nil {
+			return err
+		}
+		defer sys.CloseFD(ctl)
+		if s, err := sys.VLANStripped(ctl, "jnl0"); err != nil || !s {
+			return fmt.Errorf("stripped: %v, %v; a virtual Ethernet does", s, err)
+		}
+		if err := sys.OffloadsOff("jnl0"); err != nil {
+			return err
+		}
+		if s, err := sys.VLANStripped(ctl, "jnl0"); err != nil || s {
+			return fmt.Errorf("stripped after it was turned off: %v, %v", s, err)
+		}
+		if _, err := sys.VLANStripped(ctl, "jnnone0"); err == nil {
+			return errors.New("an interface that is not there has flags")
+		}
+		return nil
+	}))
+	all := []netlink.Link{
+		&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Name: "d", ParentIndex: 7}},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "v8", ParentIndex: 8}},
+		&netlink.Vlan{LinkAttrs: netlink.LinkAttrs{Name: "v7", ParentIndex: 7}},
+	}
+	l := &Link{device: "eth0"}
+	if v := vlanOn(all, 7); v != "v7" || l.seesTags(false, v) != nil || vlanOn(all, 9) != "" || l.seesTags(true, "") != nil {
+		t.Errorf("VLAN %q", v)
+	}
+	if err := l.seesTags(true, "v7"); errs.KindOf(err) != errs.NotSupported || !strings.Contains(err.Error(), "ethtool -K eth0 rxvlan off") {
+		t.Errorf("%v", err)
 	}
 }

@@ -48,6 +48,8 @@ type Link struct {
 
 	mu       sync.Mutex
 	mem      memory
+	lender   lender
+	reserved int // frames, of the lender
 	programs *programs
 	detached bool // the sockets are closed
 	closed   bool
@@ -389,6 +391,9 @@ func (l *Link) Close() error {
 	}
 	l.closed = true
 	first := l.closeSockets()
+	if l.reserved > 0 {
+		l.lender.release(l.reserved)
+	}
 	if l.programs != nil {
 		if err := l.programs.close(); err != nil && first == nil {
 			first = err

@@ -23,7 +23,39 @@ type memory struct {
 var registered = struct {
 	mu    sync.Mutex
 	socks map[memory][]*sys.XSK
-}{socks: make(map[memory][]*sys.XSK)}
+	lent  map[lender]int
+}{socks: make(map[memory][]*sys.XSK), lent: make(map[lender]int)}
+
+// lender is a worker of a node, whose frames its links lend to the kernel: half of them at most, for the other half is what the
+// node works with.
+type lender struct {
+	pool   *packet.Pool
+	worker int
+}
+
+// reserve asks for so many frames for each of some queues, or any number from least on; it returns how many each may have, and how many
+// there are for a queue at most.
+func (l lender) reserve(queues, least, want int) (each, most int) {
+	spec := l.pool.Spec()
+	registered.mu.Lock()
+	defer registered.mu.Unlock()
+	most = (spec.Frames/spec.Workers/2 - registered.lent[l]) / queues
+	if most < least {
+		return 0, most
+	}
+	each = min(want, most)
+	registered.lent[l] += each * queues
+	return each, most
+}
+
+// release gives back what reserve gave.
+func (l lender) release(frames int) {
+	registered.mu.Lock()
+	defer registered.mu.Unlock()
+	if registered.lent[l] -= frames; registered.lent[l] == 0 {
+		delete(registered.lent, l)
+	}
+}
 
 // open opens a socket that uses m.
 func (m memory) open(spec sys.XSKSpec) (*sys.XSK, error) {

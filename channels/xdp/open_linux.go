@@ -58,7 +58,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	}
 	pool := n.Pool().Spec()
 	l := &Link{device: device, promisc: -1, ctl: -1, detached: true, frameSize: uint64(pool.FrameSize)}
-	ifindex, sort, err := l.describe(number, spec)
+	ifindex, sort, vlan, err := l.describe(number, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +69,14 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		l.limit = longest
 	}
 	if l.ctl, err = sys.OpenControl(); err != nil {
+		return nil, kernelError(spec.Name, err)
+	}
+	stripped, err := sys.VLANStripped(l.ctl, device)
+	if err == nil {
+		err = l.seesTags(stripped, vlan)
+	}
+	if err != nil {
+		l.Close()
 		return nil, kernelError(spec.Name, err)
 	}
 	if err := l.open(n, spec, ifindex, mode, zeroCopy, wakeup, promisc, chosen); err != nil {
@@ -88,7 +96,7 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	if err != nil {
 		return errs.New(errs.Invalid, "link %s: interface %s: %w", spec.Name, l.device, err)
 	}
-	ring, err := ringSize(spec, len(numbers), n.Pool().Spec().Frames)
+	ring, err := l.reserve(n.Pool(), spec, len(numbers))
 	if err != nil {
 		return err
 	}
@@ -109,22 +117,23 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	return nil
 }
 
-// ringSize returns the credit of each of some queues, which together get no more than half of the node's frames.
-func ringSize(spec nodeos.LinkSpec, queues, frames int) (int, error) {
-	most := frames/2/queues - slack
-	switch {
-	case most < leastRing:
-		return 0, errs.New(errs.NoMemory, "link %s: %d queues need at least %d packet frames of the node's %d, and may have half of them; give the node more frames, or the link fewer queues",
-			spec.Name, queues, queues*(leastRing+slack), frames)
-	case spec.Ring == 0:
-		return min(DefaultRing, most), nil
-	case spec.Ring < 1 || spec.Ring > maxRing:
+// reserve returns the credit of each of some queues, for which it has reserved frames of the link's worker.
+func (l *Link) reserve(pool *packet.Pool, spec nodeos.LinkSpec, queues int) (ring int, err error) {
+	if spec.Ring < 0 || spec.Ring > maxRing {
 		return 0, errs.New(errs.Invalid, "link %s: ring of %d frames, want 1 to %d", spec.Name, spec.Ring, maxRing)
-	case spec.Ring > most:
-		return 0, errs.New(errs.NoMemory, "link %s: rings of %d frames on %d queues need more than half of the node's %d packet frames; give the node more frames, or the link a ring of at most %d",
-			spec.Name, spec.Ring, queues, frames, most)
 	}
-	return spec.Ring, nil
+	least, want := leastRing, DefaultRing
+	if spec.Ring > 0 {
+		least, want = spec.Ring, spec.Ring
+	}
+	l.lender = lender{pool, spec.Worker}
+	each, most := l.lender.reserve(queues, least+slack, want+slack)
+	if each == 0 {
+		return 0, errs.New(errs.NoMemory, "link %s: %d queues with a ring of %d frames need %d packet frames; half of its worker's may be with the kernel, and %d are left of those; give the node more frames, or the link a smaller ring or fewer queues",
+			spec.Name, queues, least, queues*(least+slack), max(most*queues, 0))
+	}
+	l.reserved = each * queues
+	return each - slack, nil
 }
 
 // attachProgram tries the modes that are wanted, native first.
@@ -231,30 +240,31 @@ func parseQueues(s string, have int) ([]int, error) {
 	return ns, nil
 }
 
-// describe fills in l.info from the host's interface and returns its index and sort.
-func (l *Link) describe(number uint16, spec nodeos.LinkSpec) (ifindex int, sort string, err error) {
+// describe fills in l.info from the host's interface and returns its index, its sort, and the name of a VLAN interface on it,
+// empty where there is none.
+func (l *Link) describe(number uint16, spec nodeos.LinkSpec) (ifindex int, sort, vlan string, err error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
-		return 0, "", kernelError(spec.Name, err)
+		return 0, "", "", kernelError(spec.Name, err)
 	}
 	defer h.Close()
 	nl, err := h.LinkByName(l.device)
 	if err != nil {
 		var missing netlink.LinkNotFoundError
 		if errors.As(err, &missing) {
-			return 0, "", errs.New(errs.NotFound, "link %s: there is no interface %s", spec.Name, l.device)
+			return 0, "", "", errs.New(errs.NotFound, "link %s: there is no interface %s", spec.Name, l.device)
 		}
-		return 0, "", kernelError(spec.Name, err)
+		return 0, "", "", kernelError(spec.Name, err)
 	}
 	a := nl.Attrs()
 	if a.EncapType != "ether" {
-		return 0, "", errs.New(errs.NotSupported, "link %s: interface %s is not an Ethernet but %s", spec.Name, l.device, a.EncapType)
+		return 0, "", "", errs.New(errs.NotSupported, "link %s: interface %s is not an Ethernet but %s", spec.Name, l.device, a.EncapType)
 	}
 	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "xdp", Number: number, Base: demux.Ether, MTU: a.MTU}
 	copy(l.info.HWAddr[:], a.HardwareAddr)
 	addrs, err := h.AddrList(nl, netlink.FAMILY_ALL)
 	if err != nil {
-		return 0, "", kernelError(spec.Name, err)
+		return 0, "", "", kernelError(spec.Name, err)
 	}
 	for _, ad := range addrs {
 		if ip, ok := netip.AddrFromSlice(ad.IP); ok {
@@ -262,7 +272,31 @@ func (l *Link) describe(number uint16, spec nodeos.LinkSpec) (ifindex int, sort 
 			l.info.Prefixes = append(l.info.Prefixes, netip.PrefixFrom(ip.Unmap(), ones))
 		}
 	}
-	return a.Index, nl.Type(), nil
+	all, err := h.LinkList()
+	if err != nil {
+		return 0, "", "", kernelError(spec.Name, err)
+	}
+	return a.Index, nl.Type(), vlanOn(all, a.Index), nil
+}
+
+// vlanOn returns the name of the first VLAN interface on the interface with the given index.
+func vlanOn(all []netlink.Link, ifindex int) string {
+	for _, l := range all {
+		// The index counts in the parent's namespace, so one in another namespace may be meant: this errs on the safe side.
+		if v, ok := l.(*netlink.Vlan); ok && v.ParentIndex == ifindex {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// seesTags refuses an interface with VLANs whose tags XDP would not see: claimed packets would lose them.
+func (l *Link) seesTags(stripped bool, vlan string) error {
+	if !stripped || vlan == "" {
+		return nil
+	}
+	return errs.New(errs.NotSupported, "link %s: interface %s has the VLAN %s and takes tags out of frames before XDP sees them; turn that off (ethtool -K %s rxvlan off) or use driver packet",
+		l.info.Name, l.device, vlan, l.device)
 }
 
 // kernelError turns a refusal of the kernel into a kind and a likely cause.

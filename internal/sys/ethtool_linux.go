@@ -122,6 +122,19 @@ func RxQueues(ctl int, ifname string) (int, error) {
 	return max(int(c.rxCount+c.combinedCount), 1), nil
 }
 
+// VLANStripped reports whether an interface takes VLAN tags out of the frames that it receives; ctl is from OpenControl.
+func VLANStripped(ctl int, ifname string) (bool, error) {
+	v := ethtoolValue{cmd: unix.ETHTOOL_GFLAGS}
+	err := ethtool(ctl, ifname, unsafe.Pointer(&v))
+	if err == unix.EOPNOTSUPP {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("ethtool flags of %s: %w", ifname, err)
+	}
+	return v.data&etFlagRxVLAN != 0, nil
+}
+
 func ethtool(fd int, ifname string, arg unsafe.Pointer) error {
 	var req ethtoolIfreq
 	copy(req.name[:unix.IFNAMSIZ-1], ifname)
