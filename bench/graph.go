@@ -23,18 +23,19 @@ const graphText = "An element graph on a worker of its own with the machine's cl
 
 func init() {
 	register(Scenario{Name: "graph-source-sink", Tier: "memory", Title: "source, counter, sink", Text: graphText,
-		Open: openGraph(graphRow{"burst 1", "src :: BenchSource(1) -> c :: Counter -> Discard;", toOneNet},
+		Open: openGraph("$SRC -> c :: Counter -> Discard;", graphRow{"burst 1", "src :: BenchSource(1) -> c :: Counter -> Discard;", toOneNet},
 			graphRow{"burst 32", "src :: BenchSource(32) -> c :: Counter -> Discard;", toOneNet})})
 	register(Scenario{Name: "graph-queue", Tier: "memory", Title: "source, queue of 1,024, unqueue, sink", Text: graphText,
-		Open: openGraph(graphRow{"burst 1", "src :: BenchSource(1) -> Queue(1024) -> Unqueue(1) -> c :: Discard;", toOneNet},
-			graphRow{"burst 32", "src :: BenchSource(32) -> Queue(1024) -> Unqueue(32) -> c :: Discard;", toOneNet})})
+		Open: openGraph("$SRC -> Queue(1024) -> Unqueue($B) -> c :: Counter -> Discard;",
+			graphRow{"burst 1", "src :: BenchSource(1) -> Queue(1024) -> Unqueue(1) -> c :: Counter -> Discard;", toOneNet},
+			graphRow{"burst 32", "src :: BenchSource(32) -> Queue(1024) -> Unqueue(32) -> c :: Counter -> Discard;", toOneNet})})
 	register(Scenario{Name: "graph-filter", Tier: "memory", Title: "IPFilter with ten rules, of which the eighth matches", Text: graphText,
-		Open: openGraph(graphRow{"burst 1", filterGraph(1), toOneNet}, graphRow{"burst 32", filterGraph(32), toOneNet})})
+		Open: openGraph(filterGraph("$SRC"), graphRow{"burst 1", filterGraph(benchSource(1)), toOneNet}, graphRow{"burst 32", filterGraph(benchSource(32)), toOneNet})})
 	register(Scenario{Name: "graph-iprouter", Tier: "memory", Title: "the IP path of a router: check, lookup, options, TTL, fragments, encapsulation",
 		Text: graphText + " Destinations are 1,024 addresses, of one network, of four, or of random networks of a table with 100,000 routes.",
-		Open: openGraph(graphRow{"1 route in use, burst 1", routerGraph(1, ""), toOneNet}, graphRow{"1 route in use, burst 32", routerGraph(32, ""), toOneNet},
-			graphRow{"4 routes in use, burst 32", routerGraph(32, ""), toFourNets},
-			graphRow{"100,000 routes, burst 32", routerGraph(32, manyRoutes()), toManyNets})})
+		Open: openGraph(routerGraph("$SRC", ""), graphRow{"1 route in use, burst 1", routerGraph(benchSource(1), ""), toOneNet},
+			graphRow{"1 route in use, burst 32", routerGraph(benchSource(32), ""), toOneNet}, graphRow{"4 routes in use, burst 32", routerGraph(benchSource(32), ""), toFourNets},
+			graphRow{"100,000 routes, burst 32", routerGraph(benchSource(32), manyRoutes()), toManyNets})})
 }
 
 // graphRow is one graph with its traffic. Packets leave the source "src" and are counted by "c".
@@ -78,29 +79,32 @@ func manyRoutes() string {
 	return b.String()
 }
 
-func routerGraph(burst int, more string) string {
+func benchSource(burst int) string { return fmt.Sprintf("src :: BenchSource(%d)", burst) }
+
+func routerGraph(src, more string) string {
 	return fmt.Sprintf(`elementclass Exit { $own |
 	input -> DropBroadcasts -> opts :: IPGWOptions($own) -> FixIPSrc($own) -> ttl :: DecIPTTL -> frag :: IPFragmenter(1500)
 		-> EtherEncap(0x0800, 02:00:00:00:00:0a, 02:00:00:00:00:0b) -> output;
 	opts[1] -> Discard; ttl[1] -> Discard; frag[1] -> Discard;
 }
 table :: RadixIPLookup(10.0.1.0/24 0, 10.0.2.0/24 1, 10.0.3.0/24 2, 0.0.0.0/0 3%s);
-src :: BenchSource(%d) -> Strip(14) -> CheckIPHeader -> table;
+%s -> Strip(14) -> CheckIPHeader -> table;
 c :: Counter -> Discard;
-table[0] -> Exit(10.0.1.1) -> c; table[1] -> Exit(10.0.2.1) -> c; table[2] -> Exit(10.0.3.1) -> c; table[3] -> Exit(10.9.9.1) -> c;`, more, burst)
+table[0] -> Exit(10.0.1.1) -> c; table[1] -> Exit(10.0.2.1) -> c; table[2] -> Exit(10.0.3.1) -> c; table[3] -> Exit(10.9.9.1) -> c;`, more, src)
 }
 
-func filterGraph(burst int) string {
-	return fmt.Sprintf(`src :: BenchSource(%d) -> MarkIPHeader(14) -> IPFilter(
+func filterGraph(src string) string {
+	return fmt.Sprintf(`%s -> MarkIPHeader(14) -> IPFilter(
 	deny src net 172.16.0.0/12, deny src net 192.168.0.0/16, deny ip frag, deny tcp dst port 25, deny tcp dst port 139,
 	deny udp dst port 161, deny udp src port 53 and dst net 10.0.9.0/24, allow udp dst port 5678, allow icmp, deny all)
-	-> c :: Discard;`, burst)
+	-> c :: Counter -> Discard;`, src)
 }
 
 // graphTrial is some graphs, each on a node of its own.
 type graphTrial struct {
-	env  *Env
-	rows []*graphRig
+	env   *Env
+	rows  []*graphRig
+	peers []*peer
 }
 
 // graphRig is a running graph whose source is off.
@@ -111,9 +115,16 @@ type graphRig struct {
 	src    *source
 }
 
-func openGraph(rows ...graphRow) func(*Env) (Trial, error) {
+// openGraph opens graphs, and the one for a peer, where $SRC stands for its source, if there is one.
+func openGraph(forPeer string, rows ...graphRow) func(*Env) (Trial, error) {
 	return func(e *Env) (Trial, error) {
 		t := &graphTrial{env: e}
+		if e.Click != "" {
+			config := strings.ReplaceAll(forPeer, "$SRC", "InfiniteSource(DATA $FRAME, LIMIT $N, BURST $B, STOP true)")
+			for _, b := range []int{1, 32} {
+				t.peers = append(t.peers, &peer{name: fmt.Sprintf("peer, burst %d", b), config: config, path: e.Click, burst: b})
+			}
+		}
 		for i, w := range rows {
 			g, err := newGraphRig(e, w, uint64(i))
 			if err != nil {
@@ -232,6 +243,22 @@ func (t *graphTrial) Measure(r *Round) error {
 		}
 		r.Add(g.name, "ns/packet", float64(cost.Nanoseconds())/float64(n))
 		r.Add(g.name+allocsSuffix, "allocs/packet", round2(float64(allocs)/float64(n)))
+	}
+	for _, p := range t.peers {
+		ns, err := p.measure(t.env)
+		if err != nil {
+			return err
+		}
+		r.Add(p.name, "ns/packet", ns)
+		r.Note("The peer is %s, a process of its own with one route in use; its source sends one packet again and again, shared until it is written to.", p.path)
+		for _, g := range t.rows {
+			if strings.HasSuffix(g.name, fmt.Sprintf("burst %d", p.burst)) && ns > 0 {
+				if err := r.Ratio(g.name+" to peer", g.name, p.name); err != nil {
+					return err
+				}
+				break // the others have more to do than the peer
+			}
+		}
 	}
 	return nil
 }

@@ -57,6 +57,10 @@ func readUsage() (u usage) {
 	}
 	u.stolen = time.Duration(v[7]) * tick
 	u.own = processTime()
+	var children unix.Rusage // programs that were run beside
+	if unix.Getrusage(unix.RUSAGE_CHILDREN, &children) == nil {
+		u.own += time.Duration(children.Utime.Nano() + children.Stime.Nano())
+	}
 	return u
 }
 

@@ -17,6 +17,7 @@ type Options struct {
 	Seed    uint64
 	In, Out string // see Env
 	To      [6]byte
+	Click   string
 	Clock   clock.Clock
 	Program string // version of the program that measures, for the report
 
@@ -50,7 +51,7 @@ func Run(ctx context.Context, list []Scenario, o Options) (*Report, error) {
 	if o.Progress == nil {
 		o.Progress = func(string, ...any) {}
 	}
-	env := &Env{Context: ctx, Clock: o.Clock, Seed: o.Seed, Time: o.Time, In: o.In, Out: o.Out, To: o.To}
+	env := &Env{Context: ctx, Clock: o.Clock, Seed: o.Seed, Time: o.Time, In: o.In, Out: o.Out, To: o.To, Click: o.Click}
 	m := fingerprint()
 	rep := &Report{Schema: Schema, Program: o.Program, Started: o.Clock.Wall().UTC().Truncate(time.Second), Rounds: o.Reps, Seed: o.Seed}
 	before := readUsage()

@@ -39,6 +39,7 @@ type Env struct {
 	Time    time.Duration // how long one measurement of one row should take
 	In, Out string        // the user's own interfaces, empty: links that are made for the run
 	To      [6]byte       // with those: hardware address that frames are sent to
+	Click   string        // a click program that runs graphs beside ours; empty: none
 }
 
 // rand returns a generator of its own stream.
