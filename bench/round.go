@@ -38,8 +38,7 @@ const allocsSuffix = " allocs"
 type Round struct {
 	env  *Env
 	rec  *recorder
-	warm bool    // samples are not kept
-	yard float64 // ns of the yardstick in this round
+	warm bool // samples are not kept
 	now  map[string]float64
 }
 
@@ -142,7 +141,7 @@ func (c *recorder) metrics() []Metric {
 		if c.bounded[name] {
 			m.Bound, m.Publishable = "generator", false
 		}
-		if c.memory && perOp(w.unit) && len(w.samples) == len(c.yards) {
+		if c.memory && perOp(w.unit) && len(w.samples) == len(c.yards) && slices.Min(c.yards) > 0 {
 			q := make([]float64, len(w.samples))
 			for i := range q {
 				q[i] = w.samples[i] / c.yards[i]

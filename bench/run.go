@@ -119,7 +119,7 @@ func Run(ctx context.Context, list []Scenario, o Options) (*Report, error) {
 			} else {
 				o.Progress("round %d of %d: %s", n+1, o.Reps, t.scenario.Name)
 			}
-			if err := t.trial.Measure(&Round{env: env, rec: t.rec, warm: warm, yard: yard, now: map[string]float64{}}); err != nil {
+			if err := t.trial.Measure(&Round{env: env, rec: t.rec, warm: warm, now: map[string]float64{}}); err != nil {
 				return nil, fmt.Errorf("%s: %w", t.scenario.Name, err)
 			}
 			if !warm {

@@ -129,7 +129,6 @@ and what lies between them - a cable, a switch, a router on another machine - is
 	f.StringVar(&o.Out, "out", "", "`interface` at which they come out")
 	f.StringVar(&o.Click, "click", "", "`path` of a click program that runs the graphs beside ours")
 	f.StringVar(&to, "to", "02:00:00:00:0a:02", "with --in: hardware `address` that frames are sent to, for devices that look at it")
-	c.MarkFlagsRequiredTogether("in", "out")
 	return c
 }
 
