@@ -5,6 +5,7 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
@@ -39,6 +40,12 @@ type DomainSpec struct {
 	Account resctl.Spec // Account.Name is the domain's name
 	Worker  int         // home worker: where its tasks run unless they say otherwise
 
+	// MaxRun bounds a single run of the domain's tasks. A longer one is a violation of policy: the domain is
+	// terminated when the run returns, with a *RunOverrun. 0: the bound of the domain above, which a greater one must
+	// not exceed. A run is measured on the node's clock, so that what the host takes away counts: leave room for
+	// that. On a stepped node it is computed from the fuel that the run says it used.
+	MaxRun time.Duration
+
 	// OnExit tells the creator, exactly once, that the domain is dead. It runs on the home worker,
 	// outside any domain's turn.
 	OnExit func(Exit)
@@ -53,6 +60,7 @@ type Domain struct {
 	account *resctl.Account
 	owner   packet.Owner
 	home    int
+	maxRun  time.Duration // 0: unbounded
 	seats   []*seat
 	events  []*eventQueue
 	onExit  func(Exit)
@@ -107,6 +115,10 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	if spec.Worker < 0 || spec.Worker >= len(d.node.workers) {
 		return nil, errs.New(errs.Invalid, "domain %s/%s: worker %d, the node has %d", d.Path(), spec.Account.Name, spec.Worker, len(d.node.workers))
 	}
+	bound, err := d.boundFor(spec.Account.Name, spec.MaxRun)
+	if err != nil {
+		return nil, err
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.State() != Active || d.parent == nil && d.node.closing.Load() {
@@ -127,7 +139,7 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	}
 	c := &Domain{
 		node: d.node, parent: d, name: spec.Account.Name, account: acct, owner: owner,
-		home: spec.Worker, onExit: spec.OnExit, dead: make(chan struct{}),
+		home: spec.Worker, maxRun: bound, onExit: spec.OnExit, dead: make(chan struct{}),
 	}
 	c.takeSeats()
 	if d.children == nil {

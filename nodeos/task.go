@@ -25,7 +25,7 @@ func (f RunFunc) Run(b Budget) Used { return f(b) }
 // Budget bounds one run. A Runnable that reaches any bound returns More.
 type Budget struct {
 	Now     clock.Time    // the time, read once for the run
-	Time    time.Duration // how long the run should be at most; a guide, not enforced
+	Time    time.Duration // how long the run should be at most; a guide: what is enforced is DomainSpec.MaxRun
 	Packets int           // how many packets to handle at most
 	Worker  *Worker       // the worker it runs on
 }
@@ -62,9 +62,7 @@ type Task struct {
 	timer  Timer       // for IdleUntil
 	gone   bool        // closed; the worker's
 
-	runs    atomic.Uint64
-	packets atomic.Uint64
-	nanos   atomic.Uint64
+	counters runCounters
 }
 
 // TaskSpec says what a task should be.
@@ -98,11 +96,16 @@ type TaskStats struct {
 	Runs    uint64        `json:"runs"`
 	Packets uint64        `json:"packets"`
 	Time    time.Duration `json:"time_ns"`
+	Longest time.Duration `json:"longest_ns"` // single run
 }
 
 // Stats reads the counters.
 func (t *Task) Stats() TaskStats {
-	return TaskStats{Name: t.name, Runs: t.runs.Load(), Packets: t.packets.Load(), Time: time.Duration(t.nanos.Load())}
+	c := &t.counters
+	return TaskStats{
+		Name: t.name, Runs: c.runs.Load(), Packets: c.packets.Load(),
+		Time: time.Duration(c.nanos.Load()), Longest: time.Duration(c.longest.Load()),
+	}
 }
 
 // seat is a domain's place on one worker: its entity in the scheduler, its queue of tasks.
@@ -112,6 +115,8 @@ type seat struct {
 	entity *resctl.Entity // nil until the worker first needs it
 	first  *Task
 	last   *Task
+
+	counters runCounters
 }
 
 func (s *seat) push(t *Task) {

@@ -323,10 +323,10 @@ func (w *Worker) runOne(s *seat) {
 	if w.node.spec.Stepped {
 		used = time.Duration(u.Fuel*VirtualNanosPerFuel + VirtualNanosPerRun)
 	}
-	t.runs.Add(1)
-	t.packets.Add(uint64(u.Packets))
-	t.nanos.Add(uint64(used))
+	t.counters.count(u.Packets, used)
+	s.counters.count(u.Packets, used)
 	w.charge(s, used, u.Packets)
+	s.domain.checkRun(t, used)
 
 	switch {
 	case t.gone:
