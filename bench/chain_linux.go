@@ -56,7 +56,7 @@ func sweepChains() error {
 		if k, err := strconv.Atoi(pid); err != nil || k <= 0 {
 			continue // not a name that we give
 		}
-		if _, err := os.Stat("/proc/" + pid); !errors.Is(err, fs.ErrNotExist) {
+		if lives(pid) {
 			continue
 		}
 		if err := netns.Delete(netns.Dir, n); err != nil {
@@ -64,6 +64,17 @@ func sweepChains() error {
 		}
 	}
 	return nil
+}
+
+// lives reports whether there is a process of that number that has not ended, or whether that cannot be known. One that nobody has waited for
+// is still listed.
+func lives(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	_, rest, _ := strings.Cut(string(b[strings.LastIndexByte(string(b), ')')+1:]), " ")
+	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
 }
 
 // newChain makes a chain.

@@ -14,7 +14,8 @@ import (
 
 func init() {
 	register(Scenario{Name: "churn", Tier: "memory", Driver: "mem", Title: "domains and channels made and destroyed under load",
-		Text: "One worker forwards as fast as it can from one end of a link in memory to the other: UDP packets of 64 bytes to 64 ports, of which 32 have a channel that stays. For the " +
+		Text: "One worker forwards as fast as it can from one end of a link in memory to the other, with at most 2,048 packets waiting: UDP packets of 64 bytes to 64 ports, of " +
+			"which 32 have a channel that stays. For the " +
 			"others a domain is made with a channel of its own, which fills up and is never read, and destroyed when 16 younger ones exist; each waits until the " +
 			"former is dead. Every step changes the program that demultiplexes. Rates are by the clock. 'lost' are packets to channels that stay; " +
 			"'leaked' are frames charged to nobody alive when all are dead. Bytes are of the Go heap, 256 of each kind, without load.",
@@ -28,10 +29,12 @@ type churnTrial struct {
 	task      *nodeos.Task
 	link, far nodeos.Link
 	frames    [][]byte
+	stay      []*nodeos.InChan
 	on        bool   // on the worker, like all below
 	sent      uint64 // frames
 	sentStay  uint64 // of them, to channels that stay
 	got       uint64 // by those
+	lost      uint64 // in former rounds
 	next      int
 	port      int // of the next domain
 	serial    int
@@ -80,13 +83,15 @@ func (t *churnTrial) build(e *Env) error {
 		return err
 	}
 	for i := range churnStay {
-		if _, err := stay.NewInChan(nodeos.InChanSpec{Protocol: "m1/ether/ip/udp", Address: fmt.Sprintf(":%d", churnBase+i), Quota: 4096, Worker: -1,
+		c, err := stay.NewInChan(nodeos.InChanSpec{Protocol: "m1/ether/ip/udp", Address: fmt.Sprintf(":%d", churnBase+i), Quota: 4096, Worker: -1,
 			Handler: func(w *nodeos.Worker, b *packet.Batch) {
 				t.got += uint64(b.Len())
 				w.Cache().FreeBatch(b)
-			}}); err != nil {
+			}})
+		if err != nil {
 			return err
 		}
+		t.stay = append(t.stay, c)
 	}
 	load, err := t.node.Root().NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: "load"}})
 	if err != nil {
@@ -102,7 +107,8 @@ func (t *churnTrial) build(e *Env) error {
 			return nodeos.Used{}
 		}
 		st := t.far.Stats()
-		if t.sent-st.RxPackets-st.RxDrops > 2048 { // as many as the link's queue holds with ease
+		// As many as the queues of the link and of the channels hold with ease, so that a loss has another cause.
+		if t.sent-st.RxPackets-st.RxDrops > 2048 || t.sentStay-t.got-t.lost > 2048 {
 			return nodeos.Used{Next: nodeos.More}
 		}
 		n := u.Worker.Cache().AllocBatch(load.Owner(), &b, 32)
@@ -120,6 +126,14 @@ func (t *churnTrial) build(e *Env) error {
 		return nodeos.Used{Packets: n, Next: nodeos.More}
 	})})
 	return err
+}
+
+// count adds up a counter of the channels that stay.
+func (t *churnTrial) count(of func(nodeos.ChanStats) uint64) (n uint64) {
+	for _, c := range t.stay {
+		n += of(c.Stats())
+	}
+	return n
 }
 
 // newDomain makes a domain with a channel that nobody reads.
@@ -204,6 +218,12 @@ func (t *churnTrial) Measure(r *Round) error {
 		if lost == 0 || t.env.Clock.Now() > limit {
 			break
 		}
+	}
+	if lost > 0 {
+		w.Call(func() { t.lost += lost })
+		st, near := t.far.Stats(), t.link.Stats()
+		r.Note("%d packets lost: the link dropped %d on arrival and %d on sending, and found no channel for %d; the channels dropped: full %d, poor %d", lost,
+			st.RxDrops, near.TxDrops, st.Unclaimed, t.count(func(s nodeos.ChanStats) uint64 { return s.Full }), t.count(func(s nodeos.ChanStats) uint64 { return s.Poor }))
 	}
 	leaked := 0
 	w.Call(func() { leaked = held(t.node) })
