@@ -2,14 +2,19 @@ package udp
 
 // The way of a datagram:
 //
-//  1. Receive  offers packets of the pool to the kernel, up to 64 at a time, and keeps those that are filled
-//  2. Send     collects packets; 64 of them, or Flush at the end of the worker's turn, go out in one system call
+//  1. Receive  offers packets of the pool to the kernel, up to 64 at a time, and keeps those that are filled; where the kernel joins
+//     datagrams, a packet is followed by a long buffer
+//  2. take     makes a received message one packet, or split several, which may wait for room in the next batch
+//  3. Send     collects packets; 64 of them, or Flush at the end of the worker's turn, go out in one system call, as runs
 //
-// Both belong to the worker and take no lock; the mutex guards the control side.
+// All belong to the worker and take no lock; the mutex guards the control side.
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -35,11 +40,16 @@ type Link struct {
 	v6    bool
 
 	fd     *nodeos.FD
+	room   int // of a packet
+	want   int // how many messages to offer next
 	rxq    *sys.MsgQueue
-	offer  [sys.MaxMsgs]*packet.Packet // with the receive queue's buffers
-	room   int
-	want   int // how many to offer next
+	offer  [sys.MaxMsgs]*packet.Packet // with the receive queue's buffers; nil from the first that there is not
+	long   [][]byte                    // what does not fit those, after room bytes for what does; nil if the kernel joins nothing
+	got    int                         // messages received
+	at     int                         // of these, the first that is not delivered
+	from   int                         // bytes of it that are
 	out    *linkio.Outbox
+	noRuns atomic.Pointer[string] // why there are none, though the socket would take them
 	counts linkio.Counters
 
 	mu     sync.Mutex
@@ -51,6 +61,7 @@ type Link struct {
 func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, error) {
 	o := opts.New(spec.Opts)
 	mtu := o.Int("mtu", DefaultMTU, 1, 65507)
+	runs, join := o.Bool("gso", true), o.Bool("gro", true)
 	if err := o.Done("udp"); err != nil {
 		return nil, err
 	}
@@ -86,11 +97,39 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	if a := l.local.Addr(); !a.IsUnspecified() {
 		l.info.Prefixes = []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
 	}
+	if runs {
+		if err := sys.UDPSegments(l.sock); err != nil {
+			l.info.Notes = append(l.info.Notes, fmt.Sprintf("each datagram goes through the kernel alone: UDP_SEGMENT was refused: %v", err))
+		} else {
+			l.out.Runs(true)
+		}
+	}
+	if join {
+		if err := sys.JoinUDP(l.sock); err != nil {
+			l.info.Notes = append(l.info.Notes, fmt.Sprintf("each datagram is received alone: UDP_GRO was refused: %v", err))
+		} else {
+			l.long = make([][]byte, sys.MaxLongMsgs)
+			size := l.room + maxMessage
+			all := make([]byte, len(l.long)*size) // memory of the host's only where it is written
+			for i := range l.long {
+				l.long[i] = all[i*size : (i+1)*size]
+			}
+		}
+	}
 	return l, nil
 }
 
+// maxMessage is longer than what the kernel joins.
+const maxMessage = 1 << 16
+
 // Info implements nodeos.Link.
-func (l *Link) Info() nodeos.LinkInfo { return l.info }
+func (l *Link) Info() nodeos.LinkInfo {
+	info := l.info
+	if why := l.noRuns.Load(); why != nil {
+		info.Notes = append(slices.Clip(info.Notes), *why)
+	}
+	return info
+}
 
 // Local returns the address that the socket is bound to.
 func (l *Link) Local() netip.AddrPort { return l.local }
@@ -107,73 +146,130 @@ func (l *Link) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
 
 // Receive implements nodeos.Link.
 func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
-	for b.Room() > 0 {
-		n := min(b.Room(), l.want)
-		have := 0
-		for ; have < n; have++ {
-			p := l.offer[have]
-			if p == nil {
-				if p = c.Alloc(packet.Node); p == nil {
-					break
-				}
-				l.offer[have] = p
-				l.rxq.SetFrom(have, p.Put(l.room))
+	for {
+		for ; l.at < l.got; l.at++ {
+			if !l.take(c, b) {
+				return true
 			}
 		}
-		if have == 0 { // the pool is empty; the socket's buffer keeps the datagrams for now
+		if b.Room() == 0 {
 			return true
 		}
-		got, err := l.rxq.Receive(l.sock, have)
-		if err != nil {
-			l.want = 8
+		offered := l.offerTo(c, min(b.Room(), l.want))
+		if offered == 0 { // the pool is empty; the socket's buffer keeps the datagrams for now
+			return true
+		}
+		var err error
+		l.at = 0
+		if l.got, err = l.rxq.Receive(l.sock, offered); err != nil {
+			l.got, l.want = 0, 8
 			l.withdraw(c)
 			return err == unix.ENOMEM || err == unix.ENOBUFS
 		}
-		for i := range got {
-			l.take(c, b, i)
+		if l.got == offered {
+			l.want = sys.MaxMsgs
+			continue
 		}
-		// Offered buffers that were not filled stay in place for the next call.
-		copy(l.offer[:], l.offer[got:have])
-		clear(l.offer[have-got : have])
-		for i := range have - got {
-			l.rxq.SetFrom(i, l.offer[i].Data())
+		l.want = 8
+		for i := l.got; i < offered; i++ { // an idle link holds no packets
+			c.Free(l.offer[i])
+			l.offer[i] = nil
 		}
-		if got < have {
-			l.want = 8
-			l.withdraw(c)
-			// An edge-triggered descriptor reports again only what comes after the queue was empty, which a
-			// short count shows.
+		for ; l.at < l.got; l.at++ {
+			if !l.take(c, b) {
+				return true
+			}
+		}
+		// An edge-triggered descriptor reports again only what comes after the queue was empty, which a
+		// short count shows.
+		return false
+	}
+}
+
+// offerTo makes the receive queue's first n messages, or fewer, buffers of packets. It returns how many.
+func (l *Link) offerTo(c *packet.Cache, n int) int {
+	if l.long != nil {
+		n = min(n, len(l.long))
+	}
+	for i := range n {
+		p := c.Alloc(packet.Node)
+		if p == nil {
+			return i
+		}
+		l.offer[i] = p
+		if l.long != nil {
+			l.rxq.SetFromLong(i, p.Put(l.room), l.long[i][l.room:])
+		} else {
+			l.rxq.SetFrom(i, p.Put(l.room))
+		}
+	}
+	return n
+}
+
+// withdraw frees the packets that are offered or not delivered.
+func (l *Link) withdraw(c *packet.Cache) {
+	for i, p := range l.offer {
+		if p != nil {
+			c.Free(p)
+			l.offer[i] = nil
+		}
+	}
+	l.got, l.at, l.from = 0, 0, 0
+}
+
+// take makes the next received message packets of b. It reports whether it is done with it; if not, there was no room for all of
+// them or no memory, and it goes on where it was.
+func (l *Link) take(c *packet.Cache, b *packet.Batch) bool {
+	if b.Room() == 0 {
+		return false
+	}
+	n, cut := l.rxq.Len(l.at)
+	segment := l.rxq.Segment(l.at)
+	if segment <= 0 || segment >= n {
+		segment = n
+	}
+	if p := l.offer[l.at]; p == nil {
+		// The first datagrams are delivered or dropped.
+	} else if cut || segment > l.room {
+		l.offer[l.at] = nil
+		c.Free(p)
+		whole := n / segment
+		l.counts.RxDrops.Add(uint64(whole))
+		if l.from = whole * segment; n-l.from > l.room {
+			l.counts.RxDrops.Add(1)
+			l.from = n
+		}
+	} else { // the first datagram is in its place
+		if segment < n {
+			// The rest of what is in the packet joins what is in the buffer behind.
+			copy(l.long[l.at][segment:l.room], p.Data()[segment:])
+		}
+		p.Take(l.room - segment)
+		l.offer[l.at] = nil
+		l.deliver(b, p)
+		l.from = segment
+	}
+	for l.from < n {
+		if b.Room() == 0 {
 			return false
 		}
-		l.want = sys.MaxMsgs
+		end := min(l.from+segment, n)
+		p := c.AllocFrom(packet.Node, l.long[l.at][l.from:end])
+		if p == nil {
+			return false
+		}
+		l.deliver(b, p)
+		l.from = end
 	}
+	l.from = 0
 	return true
 }
 
-// withdraw frees the packets that are offered, so that an idle link holds none.
-func (l *Link) withdraw(c *packet.Cache) {
-	for i, p := range l.offer {
-		if p == nil {
-			return
-		}
-		c.Free(p)
-		l.offer[i] = nil
-	}
-}
-
-// take makes received message i a packet of b.
-func (l *Link) take(c *packet.Cache, b *packet.Batch, i int) {
-	p := l.offer[i]
-	n, cut := l.rxq.Len(i)
-	if cut || n > l.room {
-		l.counts.RxDrops.Add(1)
-		c.Free(p)
-		return
-	}
-	p.Take(l.room - n)
-	from := l.rxq.From(i)
-	p.Anno.Src, p.Anno.SrcPort = from.Addr(), from.Port()
-	l.counts.Received(n)
+// deliver appends a datagram of the message that is being taken.
+func (l *Link) deliver(b *packet.Batch, p *packet.Packet) {
+	sender := l.rxq.From(l.at)
+	p.Anno.Src, p.Anno.SrcPort = sender.Addr(), sender.Port()
+	l.counts.Received(p.Len())
 	b.Append(p)
 }
 
@@ -194,10 +290,27 @@ func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 }
 
 // Flush implements nodeos.Link. A datagram that the kernel refuses is dropped and the rest tried again.
-func (l *Link) Flush(c *packet.Cache) { l.out.Flush(c, l.sock, &l.counts, refused) }
+func (l *Link) Flush(c *packet.Cache) {
+	eio := false
+	l.out.Flush(c, l.sock, &l.counts, func(err error, _ int) linkio.Next {
+		eio = eio || err == unix.EIO
+		return refused(err)
+	})
+	if eio && l.noRuns.Load() == nil {
+		l.endRuns()
+	}
+}
+
+// endRuns makes the link send each datagram as a message. A kernel refuses runs with EIO where IPsec is on
+// the way out, and before 6.11 also where the interface does not compute checksums.
+func (l *Link) endRuns() {
+	l.out.Runs(false)
+	why := fmt.Sprintf("each datagram goes through the kernel alone: a run was refused: %v", unix.EIO)
+	l.noRuns.Store(&why)
+}
 
 // refused says how to go on after an error of sending.
-func refused(err error, _ int) linkio.Next {
+func refused(err error) linkio.Next {
 	switch err {
 	case unix.EAGAIN, unix.ENOBUFS: // no room: the rest would not fit either
 		return linkio.Stop

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"testing"
@@ -13,9 +14,12 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-func openLink(t testing.TB, n *nodeos.Node, name, device string, ring int) *Link {
+// plain are options for a datagram a message.
+var plain = map[string]string{"gso": "false", "gro": "false"}
+
+func openLink(t testing.TB, n *nodeos.Node, name, device string, ring int, opts map[string]string) *Link {
 	t.Helper()
-	l, err := n.OpenLink(nodeos.LinkSpec{Name: name, Driver: "udp", Device: device, Ring: ring})
+	l, err := n.OpenLink(nodeos.LinkSpec{Name: name, Driver: "udp", Device: device, Ring: ring, Opts: opts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,13 +37,18 @@ func peer(t testing.TB, addr string) *net.UDPConn {
 }
 
 func TestConformance(t *testing.T) {
-	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
-		t.Run(addr, func(t *testing.T) {
-			c := peer(t, addr)
+	for _, v := range []struct {
+		addr string
+		opts map[string]string
+	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", plain}} {
+		t.Run(fmt.Sprint(v.addr, v.opts), func(t *testing.T) {
+			c := peer(t, v.addr)
 			var last *Link
 			conformance.Run(t, conformance.Fixture{
 				Base: demux.UDP,
-				Open: func(t *testing.T, n *nodeos.Node, name string, ring int) { last = openLink(t, n, name, addr, ring) },
+				Open: func(t *testing.T, n *nodeos.Node, name string, ring int) {
+					last = openLink(t, n, name, v.addr, ring, v.opts)
+				},
 				Inject: func(t *testing.T, frames ...[]byte) {
 					for _, f := range frames {
 						if _, err := c.WriteToUDPAddrPort(f, last.Local()); err != nil {
@@ -65,7 +74,7 @@ func TestConformance(t *testing.T) {
 // TestAddresses checks the sender's annotation, that an echo goes back, and both versions of IP on one socket.
 func TestAddresses(t *testing.T) {
 	n := conformance.NewNode(t)
-	l := openLink(t, n, "u0", "[::]:0", 0)
+	l := openLink(t, n, "u0", "[::]:0", 0, nil)
 	out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "u0"})
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +119,7 @@ func TestAddresses(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	n := conformance.NewNode(t)
-	used := openLink(t, n, "used", "127.0.0.1:0", 0)
+	used := openLink(t, n, "used", "127.0.0.1:0", 0, nil)
 	for _, c := range []struct {
 		spec nodeos.LinkSpec
 		kind errs.Kind
@@ -127,18 +136,28 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// pair is two links driven by hand.
-func pair(t testing.TB) (a, b *Link, c *packet.Cache) {
-	n := conformance.NewNode(t)
-	for _, l := range []**Link{&a, &b} {
-		got, err := Open(n, 1, nodeos.LinkSpec{Name: "u", Device: "127.0.0.1:0"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		*l = got.(*Link)
-		t.Cleanup(func() { got.Close() })
+// open opens a link that is driven by hand.
+func open(t testing.TB, n *nodeos.Node, device string, opts map[string]string) *Link {
+	t.Helper()
+	got, err := Open(n, 1, nodeos.LinkSpec{Name: "u", Device: device, Opts: opts})
+	if err != nil {
+		t.Fatal(err)
 	}
-	return a, b, n.Pool().Cache(0)
+	l := got.(*Link)
+	if notes := l.Info().Notes; len(notes) != 0 {
+		t.Fatalf("notes %q: this needs UDP_SEGMENT and UDP_GRO (Linux 5.0)", notes)
+	}
+	t.Cleanup(func() {
+		l.Detach(n.Pool().Cache(0))
+		l.Close()
+	})
+	return l
+}
+
+// pair is two links driven by hand.
+func pair(t testing.TB, opts map[string]string) (a, b *Link, c *packet.Cache) {
+	n := conformance.NewNode(t)
+	return open(t, n, "127.0.0.1:0", opts), open(t, n, "127.0.0.1:0", opts), n.Pool().Cache(0)
 }
 
 func exchange(t testing.TB, a, b *Link, c *packet.Cache, batch *packet.Batch, payload []byte) {
@@ -156,21 +175,12 @@ func exchange(t testing.TB, a, b *Link, c *packet.Cache, batch *packet.Batch, pa
 }
 
 func TestDoesNotAllocate(t *testing.T) {
-	a, b, c := pair(t)
-	var batch packet.Batch
-	payload := make([]byte, 64)
-	if n := testing.AllocsPerRun(200, func() { exchange(t, a, b, c, &batch, payload) }); n != 0 {
-		t.Errorf("%v allocations", n)
+	for _, opts := range []map[string]string{nil, plain} {
+		a, b, c := pair(t, opts)
+		var batch packet.Batch
+		payload := make([]byte, 64)
+		if n := testing.AllocsPerRun(200, func() { exchange(t, a, b, c, &batch, payload) }); n != 0 {
+			t.Errorf("%v: %v allocations", opts, n)
+		}
 	}
-}
-
-func BenchmarkExchange(tb *testing.B) {
-	a, b, c := pair(tb)
-	var batch packet.Batch
-	payload := make([]byte, 64)
-	tb.ReportAllocs()
-	for tb.Loop() {
-		exchange(tb, a, b, c, &batch, payload)
-	}
-	tb.ReportMetric(float64(tb.Elapsed().Nanoseconds())/float64(tb.N)/64, "ns/packet")
 }

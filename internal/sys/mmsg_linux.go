@@ -1,6 +1,7 @@
 package sys
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"unsafe"
 
@@ -15,26 +16,42 @@ type mmsghdr struct {
 	n   uint32
 }
 
+// control is the room for one control message with up to four bytes of data.
+type control struct {
+	hdr  unix.Cmsghdr
+	data [8]byte
+}
+
 // MsgQueue holds the arguments of sendmmsg and recvmmsg for up to MaxMsgs messages. It belongs to one goroutine; after
 // NewMsgQueue nothing is allocated. The buffers that are set must stay where they are until the call returns.
 type MsgQueue struct {
 	hdrs  [MaxMsgs]mmsghdr
 	iovs  [MaxMsgs]unix.Iovec
 	names [MaxMsgs]unix.RawSockaddrInet6 // large enough for IPv4 too
+	ctrl  [MaxMsgs]control
 }
 
 // NewMsgQueue returns an empty queue.
 func NewMsgQueue() *MsgQueue {
 	q := &MsgQueue{}
 	for i := range q.hdrs {
-		q.hdrs[i].hdr.Iov = &q.iovs[i]
-		q.hdrs[i].hdr.SetIovlen(1)
+		q.parts(i, i, 1)
 	}
 	return q
 }
 
+// parts makes message i consist of n buffers from the given one on, without control data.
+func (q *MsgQueue) parts(i, from, n int) {
+	h := &q.hdrs[i].hdr
+	h.Iov = &q.iovs[from]
+	h.SetIovlen(n)
+	h.Control = nil
+	h.SetControllen(0)
+}
+
 // Set makes b, which is not empty, the bytes of message i, without an address.
 func (q *MsgQueue) Set(i int, b []byte) {
+	q.parts(i, i, 1)
 	q.iovs[i].Base = &b[0]
 	q.iovs[i].SetLen(len(b))
 	q.hdrs[i].hdr.Name, q.hdrs[i].hdr.Namelen = nil, 0
@@ -43,8 +60,39 @@ func (q *MsgQueue) Set(i int, b []byte) {
 // SetTo makes b, which may be empty, the bytes of message i, to be sent to addr by a socket of IPv6 if v6, which
 // reaches IPv4 by mapped addresses, or of IPv4.
 func (q *MsgQueue) SetTo(i int, b []byte, addr netip.AddrPort, v6 bool) {
+	q.parts(i, i, 1)
+	q.SetPart(i, b)
+	q.name(i, addr, v6)
+}
+
+// SetPart makes b, which may be empty, buffer i of those that SetRun makes messages of.
+func (q *MsgQueue) SetPart(i int, b []byte) {
 	q.iovs[i].Base = unsafe.SliceData(b)
 	q.iovs[i].SetLen(len(b))
+}
+
+// SetOne makes the buffer with the given number message i to addr; v6 as in SetTo.
+func (q *MsgQueue) SetOne(i, from int, addr netip.AddrPort, v6 bool) {
+	q.parts(i, from, 1)
+	q.name(i, addr, v6)
+}
+
+// SetRun makes n buffers, from the given one on, message i to addr; v6 as in SetTo. The kernel cuts it into datagrams
+// of segment bytes, the last of which may be shorter (UDP_SEGMENT, Linux 4.18). It takes no more than 64 datagrams and 65507 bytes.
+func (q *MsgQueue) SetRun(i, from, n, segment int, addr netip.AddrPort, v6 bool) {
+	q.parts(i, from, n)
+	q.name(i, addr, v6)
+	c := &q.ctrl[i]
+	c.hdr.Level, c.hdr.Type = unix.SOL_UDP, unix.UDP_SEGMENT
+	c.hdr.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(c.data[:], uint16(segment))
+	h := &q.hdrs[i].hdr
+	h.Control = (*byte)(unsafe.Pointer(c))
+	h.SetControllen(unix.CmsgSpace(2))
+}
+
+// name sets where message i goes to.
+func (q *MsgQueue) name(i int, addr netip.AddrPort, v6 bool) {
 	h := &q.hdrs[i].hdr
 	h.Name = (*byte)(unsafe.Pointer(&q.names[i]))
 	if v6 {
@@ -64,6 +112,40 @@ func (q *MsgQueue) SetFrom(i int, b []byte) {
 	q.hdrs[i].hdr.Name = (*byte)(unsafe.Pointer(&q.names[i]))
 	q.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
 }
+
+// MaxLongMsgs is the most messages of one MsgQueue with two buffers each.
+const MaxLongMsgs = MaxMsgs / 2
+
+// SetFromLong is SetFrom for a message that goes on in rest, which is not empty, when it has filled b; i is below
+// MaxLongMsgs. Segment says afterwards what it is made of.
+func (q *MsgQueue) SetFromLong(i int, b, rest []byte) {
+	q.parts(i, 2*i, 2)
+	q.SetPart(2*i, b)
+	q.SetPart(2*i+1, rest)
+	h := &q.hdrs[i].hdr
+	h.Name = (*byte)(unsafe.Pointer(&q.names[i]))
+	h.Namelen = unix.SizeofSockaddrInet6
+	h.Control = (*byte)(unsafe.Pointer(&q.ctrl[i]))
+	h.SetControllen(unix.CmsgSpace(4))
+}
+
+// Segment returns the length of the datagrams that the kernel has joined to received message i, of which the last may be
+// shorter, or 0 if it is one datagram.
+func (q *MsgQueue) Segment(i int) int {
+	c := &q.ctrl[i]
+	if int(q.hdrs[i].hdr.Controllen) < unix.CmsgLen(4) || c.hdr.Level != unix.SOL_UDP || c.hdr.Type != unix.UDP_GRO {
+		return 0
+	}
+	return int(int32(binary.NativeEndian.Uint32(c.data[:])))
+}
+
+// UDPSegments reports by the error whether UDP socket fd takes the messages of SetRun (Linux 4.18).
+func UDPSegments(fd int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) // of messages that do not say: one datagram
+}
+
+// JoinUDP makes UDP socket fd receive datagrams of one length from one sender joined to long messages (UDP_GRO, Linux 5.0).
+func JoinUDP(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_GRO, 1) }
 
 // Len returns how many bytes were received of message i, and whether it was longer than its buffer.
 func (q *MsgQueue) Len(i int) (n int, cut bool) {

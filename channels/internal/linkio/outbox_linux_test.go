@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
@@ -90,7 +91,18 @@ func (r *rig) got() (list []byte) {
 }
 
 func TestOutboxLeavesOutWhatIsRefused(t *testing.T) {
-	r := newRig(t)
+	t.Run("plain", func(t *testing.T) {
+		leavesOut(t, newRig(t), []byte{0, 2, 5}, []int{0, 1, 2})
+	})
+	t.Run("runs", func(t *testing.T) {
+		r := newRig(t)
+		r.out.Runs(true)
+		// The three to nowhere are a run, which is refused and then each of it.
+		leavesOut(t, r, []byte{0, 2, 5}, []int{0, 1, 2, 3})
+	})
+}
+
+func leavesOut(t *testing.T, r *rig, arrive []byte, asked []int) {
 	r.put(0, false, true, false, true, true, false)
 	var refused []int
 	sent := r.flush(func(err error, before int) Next {
@@ -100,7 +112,7 @@ func TestOutboxLeavesOutWhatIsRefused(t *testing.T) {
 		refused = append(refused, before)
 		return Skip
 	})
-	if got := r.got(); sent != 3 || !slices.Equal(got, []byte{0, 2, 5}) || !slices.Equal(refused, []int{0, 1, 2}) {
+	if got := r.got(); sent != 3 || !slices.Equal(got, arrive) || !slices.Equal(refused, asked) {
 		t.Errorf("sent %d, received %v, refused after %v", sent, got, refused)
 	}
 	if s := r.counts.Stats(); s != (nodeos.LinkStats{TxPackets: 3, TxBytes: 300, TxDrops: 3}) {
@@ -155,5 +167,69 @@ func TestOutboxIsFull(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(20, round); n != 0 {
 		t.Errorf("a round allocates %v times", n)
+	}
+}
+
+// TestRunIsSentSingly sends through a socket that takes no runs but single datagrams, and gives up in the middle of one.
+func TestRunIsSentSingly(t *testing.T) {
+	r := newRig(t)
+	r.out.Runs(true)
+	if err := unix.SetsockoptInt(r.tx, unix.SOL_SOCKET, unix.SO_NO_CHECK, 1); err != nil {
+		t.Fatal(err)
+	}
+	r.put(0, false, false, true, false)
+	var refused []int
+	sent := r.flush(func(err error, before int) Next {
+		refused = append(refused, before)
+		return Skip
+	})
+	if got := r.got(); sent != 3 || !slices.Equal(got, []byte{0, 1, 3}) || !slices.Equal(refused, []int{0, 1}) {
+		t.Errorf("sent %d, received %v, refused after %v", sent, got, refused)
+	}
+	r.put(10, true, true, true)
+	if sent := r.flush(func(err error, before int) Next { return []Next{Again, Skip, Again, Skip, Stop}[before] }); sent != 0 {
+		t.Errorf("sent %d", sent)
+	}
+	if s := r.counts.Stats(); s != (nodeos.LinkStats{TxPackets: 3, TxBytes: 300, TxDrops: 4}) {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestDestinations compares the order of runs with one made by a stable sort, for random addresses.
+func TestDestinations(t *testing.T) {
+	r := newRig(t)
+	rng := clock.NewRand(1, 1)
+	d := &destinations{}
+	for round := range 500 {
+		addrs := 1 + rng.IntN(sys.MaxMsgs)
+		n := 1 + rng.IntN(sys.MaxMsgs)
+		type sent struct {
+			p  *packet.Packet
+			to netip.AddrPort
+		}
+		var want []sent
+		rank := map[netip.AddrPort]int{}
+		for i := range n {
+			a := rng.IntN(addrs)
+			to := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(a % 3), byte(a)}), uint16(1+a%5))
+			if _, ok := rank[to]; !ok {
+				rank[to] = len(rank)
+			}
+			p := r.packet(byte(i), 1)
+			want = append(want, sent{p, to})
+			d.add(i, p, to)
+		}
+		slices.SortStableFunc(want, func(a, b sent) int { return rank[a.to] - rank[b.to] })
+		var got [sys.MaxMsgs]*packet.Packet
+		d.sort(&got)
+		for i, w := range want {
+			if got[i] != w.p || d.to[i] != w.to {
+				t.Fatalf("round %d: place %d has another packet or address (%v, want %v)", round, i, d.to[i], w.to)
+			}
+			r.pool.Cache(0).Free(w.p)
+		}
+		if d.slots != [2 * sys.MaxMsgs]uint8{} {
+			t.Fatalf("round %d: addresses are kept", round)
+		}
 	}
 }
