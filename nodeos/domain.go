@@ -46,6 +46,10 @@ type DomainSpec struct {
 	// that. On a stepped node it is computed from the fuel that the run says it used.
 	MaxRun time.Duration
 
+	// Pool is the memory pool that the domain's memory comes from, one of the domain above; nil: none. The domain's account is then
+	// below the pool's, and cannot have processor time reserved, for a pool has none to give.
+	Pool *MemPool
+
 	// OnExit tells the creator, exactly once, that the domain is dead. It runs on the home worker,
 	// outside any domain's turn.
 	OnExit func(Exit)
@@ -61,6 +65,7 @@ type Domain struct {
 	owner   packet.Owner
 	home    int
 	maxRun  time.Duration // 0: unbounded
+	pool    *MemPool      // nil: none
 	seats   []*seat
 	events  []*eventQueue
 	onExit  func(Exit)
@@ -74,7 +79,8 @@ type Domain struct {
 	fds      []*FD
 	inChans  []*InChan
 	hooks    []func()
-	pending  int // children and workers to wait for while terminating
+	pools    []*MemPool // the oldest first
+	pending  int        // children and workers to wait for while terminating
 }
 
 // eventQueue holds a domain's timers that have fired on one worker, and runs them.
@@ -115,6 +121,13 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	if spec.Worker < 0 || spec.Worker >= len(d.node.workers) {
 		return nil, errs.New(errs.Invalid, "domain %s/%s: worker %d, the node has %d", d.Path(), spec.Account.Name, spec.Worker, len(d.node.workers))
 	}
+	above := d.account
+	if p := spec.Pool; p != nil {
+		if p.domain != d {
+			return nil, errs.New(errs.Invalid, "domain %s/%s: memory pool %s is one of %s: make a pool of the domain above", d.Path(), spec.Account.Name, p.Path(), p.domain.Path())
+		}
+		above = p.account
+	}
 	bound, err := d.boundFor(spec.Account.Name, spec.MaxRun)
 	if err != nil {
 		return nil, err
@@ -124,7 +137,10 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	if d.State() != Active || d.parent == nil && d.node.closing.Load() {
 		return nil, errs.New(errs.Dead, "domain %s is %s, or its node closes", d.Path(), d.State())
 	}
-	acct, err := d.account.NewChild(spec.Account)
+	if d.children[spec.Account.Name] != nil { // one in a pool and one outside, which the accounts would not see
+		return nil, errs.New(errs.Exists, "domain %s already has a child %q", d.Path(), spec.Account.Name)
+	}
+	acct, err := above.NewChild(spec.Account)
 	if err != nil {
 		return nil, fmt.Errorf("domain %s: %w", spec.Account.Name, err)
 	}
@@ -139,9 +155,12 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	}
 	c := &Domain{
 		node: d.node, parent: d, name: spec.Account.Name, account: acct, owner: owner,
-		home: spec.Worker, maxRun: bound, onExit: spec.OnExit, dead: make(chan struct{}),
+		home: spec.Worker, maxRun: bound, pool: spec.Pool, onExit: spec.OnExit, dead: make(chan struct{}),
 	}
 	c.takeSeats()
+	if c.pool != nil {
+		c.pool.attach(c)
+	}
 	if d.children == nil {
 		d.children = make(map[string]*Domain)
 	}
@@ -185,7 +204,8 @@ func (d *Domain) Node() *Node { return d.node }
 // Name returns the domain's own name.
 func (d *Domain) Name() string { return d.name }
 
-// Path returns the names from the root, joined with '/'; it is the account's path as well.
+// Path returns the names from the root, joined with '/'; it is the account's path as well, and so has in it the names of
+// the memory pools on the way.
 func (d *Domain) Path() string { return d.account.Path() }
 
 // Parent returns the domain above, or nil.
@@ -411,6 +431,16 @@ func (w *Worker) forget(s *seat) {
 // bury closes the account and tells the parent.
 func (d *Domain) bury(frames int) {
 	d.node.pool.Forget(d.owner)
+	if d.pool != nil {
+		d.pool.detach(d)
+	}
+	d.mu.Lock()
+	pools := d.pools
+	d.pools = nil
+	d.mu.Unlock()
+	for i := len(pools) - 1; i >= 0; i-- { // their domains are dead; one that holds something shows in the account above
+		_ = pools[i].close()
+	}
 	if err := d.account.Close(); err != nil {
 		// Something that belongs to the domain was not returned by its hooks. It is a defect of whoever took it;
 		// the account is kept, so that the report shows it, rather than losing count.

@@ -37,6 +37,7 @@ type Account struct {
 	closed atomic.Bool
 
 	counters [NumResources]counter
+	watch    atomic.Pointer[memoryWatch]
 
 	mu       sync.Mutex // children only
 	children map[string]*Account
@@ -311,6 +312,9 @@ func (a *Account) takeHere(r Resource, n int64) (int64, error) {
 		}
 		if limit != Unlimited && (limit == Nothing || n > limit-in) || use > use+n {
 			c.drops.Add(1)
+			if w := a.watch.Load(); w != nil && r == Memory {
+				w.refused(n, in, limit)
+			}
 			return 0, &Refusal{Account: a.path, Resource: r, Asked: n, Use: in, Limit: limit}
 		}
 		if !c.use.CompareAndSwap(use, use+n) {
@@ -347,6 +351,9 @@ func (a *Account) giveHere(r Resource, n int64) int64 {
 	use := a.counters[r].use.Add(-n) + n
 	if !r.Held() {
 		return n
+	}
+	if w := a.watch.Load(); w != nil && r == Memory {
+		w.returned(use - n)
 	}
 	res := a.spec.Reserve[r]
 	return max(use, res) - max(use-n, res)
