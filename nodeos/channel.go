@@ -65,6 +65,13 @@ type ChanStats struct {
 // NewInChan makes an in-channel. Links' claims change before it returns. An unknown protocol module or
 // link, a malformed address and a quota out of range are errs.Invalid or errs.NotFound.
 func (d *Domain) NewInChan(spec InChanSpec) (*InChan, error) {
+	if err := d.may(OpNewInChan, spec.Protocol, false); err != nil {
+		return nil, err
+	}
+	return d.newInChan(spec)
+}
+
+func (d *Domain) newInChan(spec InChanSpec) (*InChan, error) {
 	if spec.Quota == 0 {
 		spec.Quota = DefaultQuota
 	}
@@ -99,7 +106,7 @@ func (d *Domain) NewInChan(spec InChanSpec) (*InChan, error) {
 		return nil, err
 	}
 	if spec.Handler != nil { // last, so that a refusal leaves no task behind; what has come meanwhile wakes it
-		t, err := d.NewTask(TaskSpec{Name: "in " + spec.Protocol, Worker: spec.Worker, Run: &chanHandler{c: c}})
+		t, err := d.newTask(TaskSpec{Name: "in " + spec.Protocol, Worker: spec.Worker, Run: &chanHandler{c: c}})
 		if err != nil {
 			c.Close()
 			return nil, err

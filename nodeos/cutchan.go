@@ -9,11 +9,15 @@ type CutChan struct {
 	out *OutChan
 }
 
-// NewCutChan makes both channels and joins them. The in Spec must have no handler.
+// NewCutChan makes both channels and joins them. The in Spec must have no handler. The right to cut-through channels is
+// all that a policy asks for it.
 func (d *Domain) NewCutChan(in InChanSpec, out OutChanSpec) (*CutChan, error) {
+	if err := d.may(OpNewCutChan, in.Protocol, false); err != nil {
+		return nil, err
+	}
 	c := &CutChan{}
 	var err error
-	if c.out, err = d.NewOutChan(out); err != nil {
+	if c.out, err = d.newOutChan(out); err != nil {
 		return nil, err
 	}
 	in.Handler = func(w *Worker, b *packet.Batch) {
@@ -22,7 +26,7 @@ func (d *Domain) NewCutChan(in InChanSpec, out OutChanSpec) (*CutChan, error) {
 		}
 		c.out.Send(w, b)
 	}
-	if c.in, err = d.NewInChan(in); err != nil {
+	if c.in, err = d.newInChan(in); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -50,6 +50,9 @@ type DomainSpec struct {
 	// below the pool's, and cannot have processor time reserved, for a pool has none to give.
 	Pool *MemPool
 
+	// Cred is the credential under which calls on the domain are made; nil: that of the domain above.
+	Cred *Cred
+
 	// OnExit tells the creator, exactly once, that the domain is dead. It runs on the home worker,
 	// outside any domain's turn.
 	OnExit func(Exit)
@@ -64,6 +67,7 @@ type Domain struct {
 	account *resctl.Account
 	owner   packet.Owner
 	home    int
+	cred    *Cred
 	maxRun  time.Duration // 0: unbounded
 	pool    *MemPool      // nil: none
 	seats   []*seat
@@ -118,6 +122,12 @@ func (q *eventQueue) Run(b Budget) Used {
 // NewDomain makes a domain below d. It is refused with errs.Dead if d is ending, with
 // errs.Exists if the name is taken, and with errs.Limit if a reserve cannot be met.
 func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
+	if err := d.may(OpNewDomain, spec.Account.Name, true); err != nil {
+		return nil, err
+	}
+	if spec.Cred == nil {
+		spec.Cred = d.cred
+	}
 	if spec.Worker < 0 || spec.Worker >= len(d.node.workers) {
 		return nil, errs.New(errs.Invalid, "domain %s/%s: worker %d, the node has %d", d.Path(), spec.Account.Name, spec.Worker, len(d.node.workers))
 	}
@@ -155,7 +165,7 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	}
 	c := &Domain{
 		node: d.node, parent: d, name: spec.Account.Name, account: acct, owner: owner,
-		home: spec.Worker, maxRun: bound, pool: spec.Pool, onExit: spec.OnExit, dead: make(chan struct{}),
+		home: spec.Worker, cred: spec.Cred, maxRun: bound, pool: spec.Pool, onExit: spec.OnExit, dead: make(chan struct{}),
 	}
 	c.takeSeats()
 	if c.pool != nil {
@@ -240,6 +250,14 @@ func (d *Domain) Children() []*Domain {
 
 // NewTask makes a task, idle until it is woken.
 func (d *Domain) NewTask(spec TaskSpec) (*Task, error) {
+	if err := d.may(OpNewTask, spec.Name, true); err != nil {
+		return nil, err
+	}
+	return d.newTask(spec)
+}
+
+// newTask is NewTask for the node itself.
+func (d *Domain) newTask(spec TaskSpec) (*Task, error) {
 	if spec.Worker == -1 {
 		spec.Worker = d.home
 	}

@@ -13,6 +13,9 @@ type FD struct {
 // NewFD makes fd wake t when it is readable or, with write, writable. The descriptor stays the
 // caller's, who must close the FD first. Stepped nodes have no poll set and refuse with errs.NotSupported.
 func (t *Task) NewFD(fd int, write bool) (*FD, error) {
+	if err := t.domain.may(OpNewFD, t.name, true); err != nil {
+		return nil, err
+	}
 	w := t.seat.worker
 	if w.poll == nil {
 		return nil, errs.New(errs.NotSupported, "task %s: a stepped node has no descriptors", t.name)

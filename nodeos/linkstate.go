@@ -46,6 +46,9 @@ type feeds struct {
 
 // OpenLink opens a link with a registered driver and attaches it to its worker.
 func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
+	if err := n.root.may(OpOpenLink, spec.Name, false); err != nil {
+		return nil, err
+	}
 	if spec.Name == "" || spec.Name == demux.AnyLink {
 		return nil, errs.New(errs.Invalid, "link name %q: want a name other than %q", spec.Name, demux.AnyLink)
 	}
@@ -86,7 +89,7 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 			refused = append(refused, err.Error())
 			continue
 		}
-		if err := n.AddLink(l, spec.Worker); err != nil {
+		if err := n.addLink(l, spec.Worker); err != nil {
 			l.Close()
 			return nil, err
 		}
@@ -106,9 +109,16 @@ func (n *Node) NextLinkNumber() uint16 {
 
 // AddLink attaches an open link to a worker. OpenLink does it for links that it opens.
 func (n *Node) AddLink(l Link, worker int) error {
+	if err := n.root.may(OpOpenLink, l.Info().Name, false); err != nil {
+		return err
+	}
+	return n.addLink(l, worker)
+}
+
+func (n *Node) addLink(l Link, worker int) error {
 	s := &linkState{node: n, link: l, info: l.Info(), worker: n.workers[worker], tx: newRing(1024), wake: make([]touched, 0, 64)}
 	s.feeds.Store(&feeds{})
-	t, err := n.root.NewTask(TaskSpec{Name: "link " + s.info.Name, Worker: worker, Run: s})
+	t, err := n.root.newTask(TaskSpec{Name: "link " + s.info.Name, Worker: worker, Run: s})
 	if err != nil {
 		return err
 	}
@@ -158,6 +168,13 @@ func (n *Node) AddLink(l Link, worker int) error {
 // CloseLink detaches and closes a link. In-channels on it stay and receive nothing from it; out-channels drop what they are
 // given. It waits for the workers and must not be called from one.
 func (n *Node) CloseLink(name string) error {
+	if err := n.root.may(OpCloseLink, name, false); err != nil {
+		return err
+	}
+	return n.closeLink(name)
+}
+
+func (n *Node) closeLink(name string) error {
 	n.feeding.Lock() // no claim of it is under way afterwards
 	n.mu.Lock()
 	s := n.links[name]

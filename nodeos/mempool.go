@@ -92,6 +92,9 @@ func (n *Node) NewMemPool(spec MemPoolSpec) (*MemPool, error) { return n.root.Ne
 // NewMemPool makes a memory pool for domains directly below d, to which DomainSpec.Pool attaches them. It is refused with
 // errs.Dead if d is ending, errs.Exists if the name is taken, and errs.Invalid for a parent of another domain, or a negative deadline.
 func (d *Domain) NewMemPool(spec MemPoolSpec) (*MemPool, error) {
+	if err := d.may(OpNewMemPool, spec.Name, true); err != nil {
+		return nil, err
+	}
 	above := d.account
 	switch {
 	case spec.Deadline < 0:
@@ -152,6 +155,9 @@ func (p *MemPool) Domains() []*Domain {
 // SetLimit changes the limit. If more is in use, it has to be given back by the deadline; if memory is being waited for, the
 // new limit decides how much.
 func (p *MemPool) SetLimit(limit int64) error {
+	if err := p.domain.may(OpSetMemPool, p.Path(), false); err != nil {
+		return err
+	}
 	if err := p.account.SetLimit(resctl.Memory, limit); err != nil {
 		return err
 	}
@@ -294,6 +300,9 @@ func (p *MemPool) detach(d *Domain) {
 
 // Close ends the pool. It refuses with errs.Exists while domains or parts are attached. Closing twice is fine.
 func (p *MemPool) Close() error {
+	if err := p.domain.may(OpEndMemPool, p.Path(), false); err != nil {
+		return err
+	}
 	if err := p.close(); err != nil {
 		return err
 	}

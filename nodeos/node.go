@@ -21,6 +21,8 @@ type NodeSpec struct {
 	Packets packet.PoolSpec // Workers is filled in
 	Root    resctl.Spec     // limits of the whole node; Name is filled in
 	Stepped bool            // no goroutines: the caller drives with Step
+	Policy  Policy          // asked at each Operation; nil: all may do all
+	Cred    *Cred           // of the root and of the node's own calls
 }
 
 // Node is a machine's worth of domains. Everything on it ends with Close.
@@ -66,7 +68,7 @@ func NewNode(spec NodeSpec) (*Node, error) {
 		return nil, fmt.Errorf("node %q: %w", spec.Name, err)
 	}
 	n := &Node{spec: spec, clk: spec.Clock, pool: pool, links: make(map[string]*linkState), chans: make(map[uint32]*InChan)}
-	n.root = &Domain{node: n, name: "node", account: acct, owner: packet.Node, dead: make(chan struct{})}
+	n.root = &Domain{node: n, name: "node", account: acct, cred: spec.Cred, owner: packet.Node, dead: make(chan struct{})}
 	for i := range spec.Workers {
 		w, err := newWorker(n, i)
 		if err != nil {
@@ -172,7 +174,7 @@ func (n *Node) Close() error {
 	n.endRoot()
 	var first error
 	for _, l := range n.Links() {
-		if err := n.CloseLink(l.Info().Name); err != nil && first == nil {
+		if err := n.closeLink(l.Info().Name); err != nil && first == nil {
 			first = err
 		}
 	}

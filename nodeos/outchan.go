@@ -36,6 +36,13 @@ type OutChan struct {
 // NewOutChan makes an out-channel. An unknown module or link, or addresses that do not fit the top protocol,
 // are errs.Invalid or errs.NotFound.
 func (d *Domain) NewOutChan(spec OutChanSpec) (*OutChan, error) {
+	if err := d.may(OpNewOutChan, spec.Protocol, false); err != nil {
+		return nil, err
+	}
+	return d.newOutChan(spec)
+}
+
+func (d *Domain) newOutChan(spec OutChanSpec) (*OutChan, error) {
 	c := &OutChan{domain: d, spec: spec}
 	var err error
 	if c.proto, err = demux.ParseProtocol(spec.Protocol); err != nil {
