@@ -11,6 +11,7 @@ import (
 
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/internal/pcapfile"
 )
 
 // capture evaluates each capsule of a capture file once. Of a protocol it takes those of its classes; a lone
@@ -86,27 +87,27 @@ func (n *network) capture(p *protocol, file, at string) error {
 // packets calls fn with the payload of every UDP packet to the capsules' port, and its time since the first packet. The
 // payload is valid during the call.
 func packets(r io.Reader, file string, fn func(when time.Duration, data []byte) error) error {
-	pr, err := newPcapReader(r, file)
+	pr, err := pcapfile.NewReader(r, file)
 	if err != nil {
 		return err
 	}
 	var start time.Duration
 	for first := true; ; first = false {
-		data, at, err := pr.next()
+		p, err := pr.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
 		if first {
-			start = at
+			start = p.At
 		}
-		pk := gopacket.NewPacket(data, pr.link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
+		pk := gopacket.NewPacket(p.Data, p.Link, gopacket.DecodeOptions{Lazy: true, NoCopy: true})
 		udp, ok := pk.Layer(layers.LayerTypeUDP).(*layers.UDP)
 		if !ok || udp.DstPort != ants.UDPPort {
 			continue
 		}
-		if err := fn(max(at-start, 0), udp.Payload); err != nil {
+		if err := fn(max(p.At-start, 0), udp.Payload); err != nil {
 			return err
 		}
 	}

@@ -98,13 +98,13 @@ func TestCapture(t *testing.T) {
 	}
 	for name, text := range map[string][]byte{
 		"empty":    nil,
-		"pcapng":   {0x0a, 0x0d, 0x0d, 0x0a},
+		"pcapng":   {0x0a, 0x0d, 0x0d},
 		"no magic": make([]byte, 24),
 	} {
 		if err := os.WriteFile(file, text, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if got := janos(t.Context(), "capsule", "run", dir, "--pcap", file); !strings.Contains(got, "editcap") || !strings.Contains(got, "[exit 18]") {
+		if got := janos(t.Context(), "capsule", "run", dir, "--pcap", file); !strings.Contains(got, "the pcap or pcapng format") || !strings.Contains(got, "[exit 18]") {
 			t.Errorf("%s:\n%s", name, got)
 		}
 	}
