@@ -46,7 +46,7 @@ func (n *Node) keepLinks() (_ *keeper, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if link.Info().Driver != "packet" {
+		if d := link.Info().Driver; d != "packet" && d != "xdp" {
 			continue
 		}
 		if k.handle == nil {

@@ -10,7 +10,7 @@ import (
 )
 
 func TestDrivers(t *testing.T) {
-	if got, want := nodeos.Drivers(), []string{"mem", "packet", "udp"}; !slices.Equal(got, want) {
+	if got, want := nodeos.Drivers(), []string{"mem", "packet", "udp", "xdp"}; !slices.Equal(got, want) {
 		t.Errorf("drivers %v, want %v", got, want)
 	}
 	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "n", Clock: clock.NewReal()})
@@ -23,8 +23,8 @@ func TestDrivers(t *testing.T) {
 	if err == nil {
 		t.Fatal("a link that is not there was opened")
 	}
-	if !strings.Contains(err.Error(), "none of the drivers packet, udp could") || !strings.Contains(err.Error(), "no interface jn-absent0; ") {
-		t.Errorf("error %q: want packet tried before udp, and mem not at all", err)
+	if !strings.Contains(err.Error(), "none of the drivers xdp, packet, udp could") || !strings.Contains(err.Error(), "no interface jn-absent0; ") {
+		t.Errorf("error %q: want xdp tried before packet and udp, and mem not at all", err)
 	}
 	l, err := n.OpenLink(nodeos.LinkSpec{Name: "m0", Driver: "mem"})
 	if err != nil || l.Info().Driver != "mem" {

@@ -33,7 +33,7 @@ func TestRefusals(t *testing.T) {
 		{nodeos.LinkSpec{Opts: map[string]string{"queues": "0-1"}}, errs.Invalid, []string{"no queue 1", "it has 1", "ethtool -L"}},
 		{nodeos.LinkSpec{Opts: map[string]string{"queues": "x"}}, errs.Invalid, []string{"queues=", "0,2-3"}},
 		{nodeos.LinkSpec{Ring: -1}, errs.Invalid, []string{"ring of -1 frames"}},
-		{nodeos.LinkSpec{Ring: 1500}, errs.NoMemory, []string{"ring of 1500", "1628 packet frames", "1024 are left"}},
+		{nodeos.LinkSpec{Ring: 1700}, errs.NoMemory, []string{"ring of 1700", "1828 packet frames", "1536 are left"}},
 		{nodeos.LinkSpec{Opts: map[string]string{"zerocopy": "true"}}, errs.NotSupported, []string{"jnl0", "zero copy", "zerocopy: false"}},
 	} {
 		c.spec.Name = "l0"
@@ -60,20 +60,20 @@ func TestRefusals(t *testing.T) {
 		}
 		return nil
 	}))
-	small, err := nodeos.NewNode(nodeos.NodeSpec{Name: "small", Clock: clock.NewReal(), Packets: packet.PoolSpec{Frames: 200}})
+	small, err := nodeos.NewNode(nodeos.NodeSpec{Name: "small", Clock: clock.NewReal(), Packets: packet.PoolSpec{Frames: 180}})
 	must(t, err)
 	defer small.Close()
 	if l, err := w.try(small, spec(nil)); errs.KindOf(err) != errs.NoMemory {
-		t.Errorf("a node with 200 frames: %v, %v", l, err)
+		t.Errorf("a node with 180 frames: %v, %v", l, err)
 	}
 	// Two links share what a worker may lend; the second gets a smaller ring.
-	a := w.open(t, n, spec(nil))
+	a := w.open(t, n, nodeos.LinkSpec{Name: "l0", Ring: 1000})
 	must(t, w.here.Do(func() error {
 		b, err := n.OpenLink(nodeos.LinkSpec{Name: "jnl1", Driver: "xdp"})
 		if err != nil {
 			return err
 		}
-		if x, y := a.queues[0].ring, b.(*Link).queues[0].ring; x != DefaultRing || y != 1024-(DefaultRing+slack)-slack {
+		if x, y := a.queues[0].ring, b.(*Link).queues[0].ring; x != 1000 || y != 1536-(1000+slack)-slack {
 			t.Errorf("rings of %d and %d", x, y)
 		}
 		return nil
@@ -308,16 +308,13 @@ func TestInterfaceGoes(t *testing.T) {
 func TestQueueCount(t *testing.T) {
 	w := newNetwork(t, 2)
 	n := conformance.NewNode(t)
-	channels := func(rx int) error {
-		return w.here.Do(func() error { return setChannels("jnl0", rx) })
-	}
-	must(t, channels(1))
+	must(t, setQueues(w.here, 1))
 	l := w.open(t, n, spec(nil))
 	l.Stats()
 	if l.Err() != nil || len(l.queues) != 1 {
 		t.Fatalf("%d queues, %v", len(l.queues), l.Err())
 	}
-	must(t, channels(2))
+	must(t, setQueues(w.here, 2))
 	l.Stats()
 	if err := l.Err(); errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), "had 1 receive queues") || !strings.Contains(err.Error(), "open it again") {
 		t.Errorf("two queues now: %v", err)

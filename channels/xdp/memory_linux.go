@@ -26,7 +26,7 @@ var registered = struct {
 	lent  map[lender]int
 }{socks: make(map[memory][]*sys.XSK), lent: make(map[lender]int)}
 
-// lender is a worker of a node, whose frames its links lend to the kernel: half of them at most, for the other half is what the
+// lender is a worker of a node, whose frames its links lend to the kernel: three quarters of them at most, for the rest is what the
 // node works with.
 type lender struct {
 	pool   *packet.Pool
@@ -39,7 +39,7 @@ func (l lender) reserve(queues, least, want int) (each, most int) {
 	spec := l.pool.Spec()
 	registered.mu.Lock()
 	defer registered.mu.Unlock()
-	most = (spec.Frames/spec.Workers/2 - registered.lent[l]) / queues
+	most = (spec.Frames/spec.Workers*3/4 - registered.lent[l]) / queues
 	if most < least {
 		return 0, most
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/internal/leak"
 	"github.com/janos-os/janos/internal/netns"
+	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 )
@@ -332,8 +333,20 @@ func TestConformance(t *testing.T) {
 // TestConformanceQueues runs the suite over a link of two queues. The suite wants all frames in order, so the other end has one queue to send by.
 func TestConformanceQueues(t *testing.T) {
 	w := newNetwork(t, 2)
-	must(t, w.there.Do(func() error { return setChannels("jnl0", 1) }))
+	must(t, setQueues(w.there, 1))
 	conformance.Run(t, w.fixture(map[string]string{"mode": "native"}))
+}
+
+// setQueues sets how many queues jnl0 of a namespace uses.
+func setQueues(ns *netns.Namespace, n int) error {
+	return ns.Do(func() error {
+		ctl, err := sys.OpenControl()
+		if err != nil {
+			return err
+		}
+		defer sys.CloseFD(ctl)
+		return sys.SetQueues(ctl, "jnl0", n)
+	})
 }
 
 // hardware reads an interface's address in the calling thread's namespace.

@@ -129,7 +129,7 @@ func (l *Link) reserve(pool *packet.Pool, spec nodeos.LinkSpec, queues int) (rin
 	l.lender = lender{pool, spec.Worker}
 	each, most := l.lender.reserve(queues, least+slack, want+slack)
 	if each == 0 {
-		return 0, errs.New(errs.NoMemory, "link %s: %d queues with a ring of %d frames need %d packet frames; half of its worker's may be with the kernel, and %d are left of those; give the node more frames, or the link a smaller ring or fewer queues",
+		return 0, errs.New(errs.NoMemory, "link %s: %d queues with a ring of %d frames need %d packet frames; three quarters of its worker's may be with the kernel, and %d are left of those; give the node more frames, or the link a smaller ring or fewer queues",
 			spec.Name, queues, least, queues*(least+slack), max(most*queues, 0))
 	}
 	l.reserved = each * queues

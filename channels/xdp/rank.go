@@ -1,4 +1,4 @@
 package xdp
 
-// Rank is the driver's place in the order of degradation: it is only used where it is named.
-const Rank = 0
+// Rank is the driver's place in the order of degradation: the first to be tried.
+const Rank = 10

@@ -43,7 +43,7 @@ Every line says yes, no or inconclusive, and why; a no says what would help.`,
 				fmt.Fprintf(w, "  %s\t%s\t%s\t%s\n", r.Name, r.Answer, r.For, text)
 			}
 			w.Flush()
-			fmt.Fprintf(out, "\nlink drivers in this binary: %v; without a driver in the node file the first of packet, udp that opens is used\n", nodeos.Drivers())
+			fmt.Fprintf(out, "\nlink drivers in this binary: %v; without a driver in the node file the first of xdp, packet, udp that opens is used\n", nodeos.Drivers())
 			return nil
 		},
 	}

@@ -475,7 +475,7 @@ func TestNodeComesAndGoes(t *testing.T) {
 	}
 }
 
-// programs returns how many BPF programs the interface of a namespace has at its ingress.
+// programs returns how many BPF programs the interface of a namespace has at its XDP hook and at its ingress.
 func (p *pair) programs(ns *netns.Namespace) (n int) {
 	p.t.Helper()
 	must(p.t, ns.Do(func() error {
@@ -487,8 +487,13 @@ func (p *pair) programs(ns *netns.Namespace) (n int) {
 		if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, syscall.EINVAL) {
 			p.t.Skip("this kernel has no tcx")
 		}
-		if err == nil {
-			n = len(r.Programs)
+		if err != nil {
+			return err
+		}
+		n = len(r.Programs)
+		l, err := netlink.LinkByIndex(i.Index)
+		if err == nil && l.Attrs().Xdp != nil && l.Attrs().Xdp.Attached {
+			n++
 		}
 		return err
 	}))

@@ -122,6 +122,15 @@ func RxQueues(ctl int, ifname string) (int, error) {
 	return max(int(c.rxCount+c.combinedCount), 1), nil
 }
 
+// SetQueues sets how many receive queues, and as many to transmit, an interface uses, as ethtool -L does; ctl is from OpenControl. It needs CAP_NET_ADMIN.
+func SetQueues(ctl int, ifname string, n int) error {
+	c := ethtoolChannels{cmd: unix.ETHTOOL_SCHANNELS, rxCount: uint32(n), txCount: uint32(n)}
+	if err := ethtool(ctl, ifname, unsafe.Pointer(&c)); err != nil {
+		return fmt.Errorf("setting %d queues of %s: %w", n, ifname, err)
+	}
+	return nil
+}
+
 // VLANStripped reports whether an interface takes VLAN tags out of the frames that it receives; ctl is from OpenControl.
 func VLANStripped(ctl int, ifname string) (bool, error) {
 	v := ethtoolValue{cmd: unix.ETHTOOL_GFLAGS}
