@@ -269,7 +269,9 @@ func (c *Cache) moveTo(p *Packet, o Owner) bool {
 // view only and stays so until it is freed: Sweep leaves frames in that state to whoever sends them.
 func (c *Cache) SetState(p *Packet, s State) {
 	f := &c.pool.frames[p.fid]
-	f.change(f.owner(), s)
+	if f.state() != s { // the node marks what it gives to a link, and links mark it again
+		f.change(f.owner(), s)
+	}
 }
 
 // Free drops p. The last view of a frame gives the frame back and refunds its owner.

@@ -27,3 +27,25 @@ func TestRootAnswerAgreesWithTheMachine(t *testing.T) {
 		}
 	}
 }
+
+func TestXDPIsProbed(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("not Linux")
+	}
+	rows := map[string]Result{}
+	for _, r := range All() {
+		rows[r.Name] = r
+	}
+	for _, name := range []string{"XDP native", "XDP generic", "AF_XDP"} {
+		r, ok := rows[name]
+		if !ok || r.For == "" {
+			t.Errorf("%s is not probed: %+v", name, r)
+		}
+		if r.Answer == Yes && rows["eBPF"].Answer != Yes && name != "AF_XDP" {
+			t.Errorf("%s: yes, without eBPF", name)
+		}
+	}
+	if rows["veth"].Answer == Yes && rows["eBPF"].Answer == Yes && rows["XDP generic"].Answer == Inconclusive {
+		t.Errorf("generic XDP works on every Ethernet: %+v", rows["XDP generic"])
+	}
+}
