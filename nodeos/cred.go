@@ -24,12 +24,18 @@ const (
 	OpEndMemPool                  // MemPool.Close; path of the pool
 	OpOpenLink                    // Node.OpenLink, Node.AddLink; name of the link
 	OpCloseLink                   // Node.CloseLink; name of the link
+	OpReadFile                    // Domain.OpenFile for Reading; path of the domain and the file's name
+	OpWriteFile                   // Domain.OpenFile for Writing or Appending; the same
+	OpMakeDir                     // Domain.MakeDir; the same
+	OpRemoveFile                  // Domain.RemoveFile; the same
+	OpRenameFile                  // Domain.RenameFile; the same, with the old name
 	NumOperations
 )
 
 var operationNames = [NumOperations]string{
 	"new-domain", "terminate", "new-task", "new-fd", "new-in-channel", "new-out-channel", "new-cut-channel",
 	"new-memory-pool", "set-memory-pool", "end-memory-pool", "open-link", "close-link",
+	"read-file", "write-file", "make-directory", "remove-file", "rename-file",
 }
 
 // String returns the operation's name.

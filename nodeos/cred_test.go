@@ -43,7 +43,14 @@ func guard(t *testing.T) *guarded {
 	g.rig = &rig{t, n, n.clk.(*clock.Virtual)}
 	g.link("eth0")
 	g.p = g.pool(n.Root(), MemPoolSpec{Name: "p"})
-	g.d = g.domain(n.Root(), resctl.Spec{Name: "d"})
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/f", []byte("f"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var made error
+	if g.d, made = n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: "d"}, Files: FilesSpec{Dir: dir}}); made != nil {
+		t.Fatal(made)
+	}
 	return g
 }
 
@@ -86,7 +93,12 @@ var calls = map[Operation]struct {
 	OpOpenLink: {"eth1", func(g *guarded) error {
 		return g.node.AddLink(&pipe{info: LinkInfo{Name: "eth1", Number: 9, Base: demux.Ether, MTU: 1500}}, 0)
 	}},
-	OpCloseLink: {"eth0", func(g *guarded) error { return g.node.CloseLink("eth0") }},
+	OpCloseLink:  {"eth0", func(g *guarded) error { return g.node.CloseLink("eth0") }},
+	OpReadFile:   {"node/d/f", func(g *guarded) error { _, err := g.d.OpenFile("f", Reading); return err }},
+	OpWriteFile:  {"node/d/g", func(g *guarded) error { _, err := g.d.OpenFile("g", Writing); return err }},
+	OpMakeDir:    {"node/d/g", func(g *guarded) error { return g.d.MakeDir("g") }},
+	OpRemoveFile: {"node/d/f", func(g *guarded) error { return g.d.RemoveFile("f") }},
+	OpRenameFile: {"node/d/f", func(g *guarded) error { return g.d.RenameFile("f", "g") }},
 }
 
 // A credential without a right is refused at each call, and one with that right alone is not.
@@ -113,6 +125,9 @@ func TestCredentialIsCheckedAtEachCall(t *testing.T) {
 				g.p.Stats().Limit != 0 || g.p.Account().Closed() || op != OpNewFD && len(g.d.Tasks()) != 0 {
 				t.Error("a refused call changed something")
 			}
+			if names, err := g.d.ListFiles("."); err != nil || len(names) != 1 || names[0] != "f" || g.d.FileStats() != (FileStats{}) {
+				t.Errorf("a refused call changed files: %v, %v, %+v", names, err, g.d.FileStats())
+			}
 			g.cred.rights = RightsTo(op)
 			if err := call.do(g); err != nil {
 				t.Errorf("with the right: %v", err)
@@ -124,6 +139,10 @@ func TestCredentialIsCheckedAtEachCall(t *testing.T) {
 	}
 	g := guard(t)
 	g.cred.rights = AllRights.Without(OpOpenLink)
+	g.cred.rights &^= RightsTo(OpWriteFile)
+	if _, err := g.d.OpenFile("f", Appending); !errors.Is(err, errs.Permission) {
+		t.Errorf("the other way to write: %v", err)
+	}
 	if _, err := g.node.OpenLink(LinkSpec{Name: "eth7", Driver: "none"}); !errors.Is(err, errs.Permission) {
 		t.Errorf("the other way to open a link: %v", err)
 	}

@@ -50,6 +50,9 @@ type DomainSpec struct {
 	// below the pool's, and cannot have processor time reserved, for a pool has none to give.
 	Pool *MemPool
 
+	// Files says which files the domain has; none unless it is set, whatever the domain above has.
+	Files FilesSpec
+
 	// Cred is the credential under which calls on the domain are made; nil: that of the domain above.
 	Cred *Cred
 
@@ -70,6 +73,7 @@ type Domain struct {
 	cred    *Cred
 	maxRun  time.Duration // 0: unbounded
 	pool    *MemPool      // nil: none
+	files   *files        // nil: none
 	seats   []*seat
 	events  []*eventQueue
 	onExit  func(Exit)
@@ -142,6 +146,16 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	if err != nil {
 		return nil, err
 	}
+	files, err := newFiles(d.Path()+"/"+spec.Account.Name, spec.Files)
+	if err != nil {
+		return nil, err
+	}
+	made := false
+	defer func() {
+		if !made {
+			files.end()
+		}
+	}()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.State() != Active || d.parent == nil && d.node.closing.Load() {
@@ -165,8 +179,12 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	}
 	c := &Domain{
 		node: d.node, parent: d, name: spec.Account.Name, account: acct, owner: owner,
-		home: spec.Worker, cred: spec.Cred, maxRun: bound, pool: spec.Pool, onExit: spec.OnExit, dead: make(chan struct{}),
+		home: spec.Worker, cred: spec.Cred, maxRun: bound, pool: spec.Pool, files: files, onExit: spec.OnExit, dead: make(chan struct{}),
 	}
+	if files != nil {
+		files.domain = c
+	}
+	made = true
 	c.takeSeats()
 	if c.pool != nil {
 		c.pool.attach(c)
@@ -410,6 +428,7 @@ func (d *Domain) finish() {
 	for i := len(hooks) - 1; i >= 0; i-- {
 		hooks[i]()
 	}
+	d.files.end()
 	for _, c := range inChans {
 		c.drain(w.cache)
 	}
