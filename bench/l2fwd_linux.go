@@ -56,6 +56,9 @@ func openL2fwd(driver string) func(*Env) (Trial, error) {
 			return nil, err
 		}
 		if e.In != "" {
+			if driver != "packet" {
+				return nil, errs.New(errs.NotSupported, "generator and sink on one's own interfaces are AF_PACKET sockets: packet-l2fwd has them")
+			}
 			return openOutside(e)
 		}
 		if !slices.Contains(nodeos.Drivers(), driver) {

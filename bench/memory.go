@@ -234,7 +234,13 @@ func openDemux(e *Env) (Trial, error) {
 	c := n.Worker(0).Cache()
 	type variant struct{ keys, shapes int }
 	name := func(v variant) string {
-		return fmt.Sprintf("%d keys in %d shapes", v.keys, v.shapes)
+		plural := func(n int, one string) string {
+			if n == 1 {
+				return "1 " + one
+			}
+			return fmt.Sprintf("%d %ss", n, one)
+		}
+		return plural(v.keys, "key") + " in " + plural(v.shapes, "shape")
 	}
 	variants := []variant{{1, 1}, {64, 1}, {4096, 1}, {4096, 2}, {4096, 4}, {4096, 8}}
 	var all []*packet.Packet
