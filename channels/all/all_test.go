@@ -10,7 +10,7 @@ import (
 )
 
 func TestDrivers(t *testing.T) {
-	if got, want := nodeos.Drivers(), []string{"mem", "packet", "udp", "xdp"}; !slices.Equal(got, want) {
+	if got, want := nodeos.Drivers(), []string{"mem", "packet", "pcap", "udp", "xdp"}; !slices.Equal(got, want) {
 		t.Errorf("drivers %v, want %v", got, want)
 	}
 	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "n", Clock: clock.NewReal()})

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/janos-os/janos/errs"
 )
@@ -56,6 +57,20 @@ func (r *Reader) Int(name string, def, lo, hi int) int {
 		return def
 	}
 	return n
+}
+
+// Duration returns a length of time from lo to hi, such as 100ms.
+func (r *Reader) Duration(name string, def, lo, hi time.Duration) time.Duration {
+	v := r.Text(name, "")
+	if v == "" {
+		return def
+	}
+	d, err := time.ParseDuration(v)
+	if err != nil || d < lo || d > hi {
+		r.fail(name, v, fmt.Sprintf("want a time from %s to %s such as 100ms", lo, hi))
+		return def
+	}
+	return d
 }
 
 // OneOf returns an option that has a fixed set of values, the first of which is the default.
