@@ -298,15 +298,16 @@ func TestCompare(t *testing.T) {
 	a, b := fixed(), fixed()
 	mb := b.Results[0].Metrics
 	mb[0].Summary = Summary{60, 55, 65}
+	mb[0].Yardsticks = &Summary{5, 5, 5}
 	mb[2].Summary = Summary{3e5, 2e5, 3.5e5}
 	mb[2].Bound = ""
 	b.Results[0].Metrics = append(mb, Metric{Name: "new", Unit: "x", Summary: Summary{1, 1, 1}, Samples: []float64{1}, Publishable: true})
 	b.Results[0].Machine.Kernel = "6.19.0"
 	c := Compare(a, b)
 	want := []Delta{
-		{"s", "cost", "ns/packet", Summary{80, 70, 90}, Summary{60, 55, 65}, 0.75, false, "better"},
-		{"s", "cost allocs", "allocs/packet", Summary{}, Summary{}, 0, true, "same"},
-		{"s", "rate", "packets/s", Summary{5e5, 4e5, 6e5}, Summary{3e5, 2e5, 3.5e5}, 0.6, false, "bounded"},
+		{"s", "cost", "ns/packet", Summary{80, 70, 90}, Summary{60, 55, 65}, 0.75, 0.5, false, "better"},
+		{"s", "cost allocs", "allocs/packet", Summary{}, Summary{}, 0, 0, true, "same"},
+		{"s", "rate", "packets/s", Summary{5e5, 4e5, 6e5}, Summary{3e5, 2e5, 3.5e5}, 0.6, 0, false, "bounded"},
 	}
 	if len(c.Rows) != len(want) {
 		t.Fatalf("%+v", c.Rows)

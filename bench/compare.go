@@ -23,9 +23,11 @@ type Delta struct {
 	Unit     string  `json:"unit"`
 	A        Summary `json:"a"`
 	B        Summary `json:"b"`
-	Ratio    float64 `json:"ratio"`   // median of B through median of A; 0 where that of A is 0
-	Overlap  bool    `json:"overlap"` // the ranges from least to greatest have something in common: no difference is shown
-	Verdict  string  `json:"verdict"` // "better", "worse", "same" (ranges overlap) or "bounded" (one of the two is no true value)
+	Ratio    float64 `json:"ratio"` // median of B through median of A; 0 where that of A is 0
+	// Yardsticks is Ratio of the figures as multiples of the yardstick, which leaves out how fast the machine was at the time; 0: not known.
+	Yardsticks float64 `json:"ratio_yardsticks,omitempty"`
+	Overlap    bool    `json:"overlap"` // the ranges from least to greatest have something in common: no difference is shown
+	Verdict    string  `json:"verdict"` // "better", "worse", "same" (ranges overlap) or "bounded" (one of the two is no true value)
 }
 
 // Compare sets the metrics of b against those of a. Metrics are the same when scenario, name and unit are.
@@ -61,6 +63,9 @@ func Compare(a, b *Report) *Comparison {
 		if x.Median != 0 {
 			d.Ratio = y.Median / x.Median
 		}
+		if x.Yardsticks != nil && y.Yardsticks != nil && x.Yardsticks.Median != 0 {
+			d.Yardsticks = y.Yardsticks.Median / x.Yardsticks.Median
+		}
 		switch {
 		case x.Bound != "" || y.Bound != "":
 			d.Verdict = "bounded"
@@ -87,16 +92,19 @@ func (c *Comparison) Text(w io.Writer) error {
 		fmt.Fprintf(w, "the machines differ in %s: compare ratios and multiples of the yardstick, not absolute figures\n", strings.Join(c.Machines, ", "))
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "scenario\tmetric\tA\tB\tunit\tB/A\tranges\t")
+	fmt.Fprintln(tw, "scenario\tmetric\tA\tB\tunit\tB/A\tin yardsticks\tranges\t")
 	for _, d := range c.Rows {
-		ratio, ranges := "-", "apart"
+		ratio, yards, ranges := "-", "-", "apart"
 		if d.Ratio != 0 && !math.IsInf(d.Ratio, 0) {
 			ratio = fmt.Sprintf("%.3f", d.Ratio)
+		}
+		if d.Yardsticks != 0 {
+			yards = fmt.Sprintf("%.3f", d.Yardsticks)
 		}
 		if d.Overlap {
 			ranges = "overlap"
 		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Scenario, d.Metric, Figure(d.A.Median), Figure(d.B.Median), d.Unit, ratio, ranges, d.Verdict)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.Scenario, d.Metric, Figure(d.A.Median), Figure(d.B.Median), d.Unit, ratio, yards, ranges, d.Verdict)
 	}
 	if err := tw.Flush(); err != nil {
 		return err
