@@ -246,31 +246,38 @@ func (l *Link) take(c *packet.Cache, b *packet.Batch) bool {
 		}
 		p.Take(l.room - segment)
 		l.offer[l.at] = nil
-		l.deliver(b, p)
+		sender := l.rxq.From(l.at)
+		p.Anno.Src, p.Anno.SrcPort = sender.Addr(), sender.Port()
+		l.counts.Received(segment)
+		b.Append(p)
 		l.from = segment
 	}
-	for l.from < n {
-		if b.Room() == 0 {
-			return false
-		}
-		end := min(l.from+segment, n)
-		p := c.AllocFrom(packet.Node, l.long[l.at][l.from:end])
-		if p == nil {
-			return false
-		}
-		l.deliver(b, p)
-		l.from = end
+	if l.from < n && !l.split(c, b, n, segment) {
+		return false
 	}
 	l.from = 0
 	return true
 }
 
-// deliver appends a datagram of the message that is being taken.
-func (l *Link) deliver(b *packet.Batch, p *packet.Packet) {
+// split makes what is left of a message of n bytes packets. It reports whether that was all.
+func (l *Link) split(c *packet.Cache, b *packet.Batch, n, segment int) bool {
 	sender := l.rxq.From(l.at)
-	p.Anno.Src, p.Anno.SrcPort = sender.Addr(), sender.Port()
-	l.counts.Received(p.Len())
-	b.Append(p)
+	addr, port := sender.Addr(), sender.Port()
+	from, packets := l.from, 0
+	for l.from < n && b.Room() > 0 {
+		end := min(l.from+segment, n)
+		p := c.AllocFrom(packet.Node, l.long[l.at][l.from:end])
+		if p == nil {
+			break
+		}
+		p.Anno.Src, p.Anno.SrcPort = addr, port
+		b.Append(p)
+		l.from = end
+		packets++
+	}
+	l.counts.RxPackets.Add(uint64(packets))
+	l.counts.RxBytes.Add(uint64(l.from - from))
+	return l.from == n
 }
 
 // Send implements nodeos.Link.
