@@ -84,6 +84,7 @@ type Domain struct {
 	reason   error
 	children map[string]*Domain
 	tasks    []*Task
+	past     RunStats // of tasks that are not in tasks any more
 	fds      []*FD
 	inChans  []*InChan
 	hooks    []func()
@@ -315,6 +316,7 @@ func (t *Task) Close() {
 	for i, u := range d.tasks {
 		if u == t {
 			d.tasks = append(d.tasks[:i], d.tasks[i+1:]...)
+			d.past.add(t)
 			break
 		}
 	}
@@ -423,6 +425,9 @@ func (d *Domain) finish() {
 	w := d.Home()
 	d.mu.Lock()
 	hooks, inChans := d.hooks, d.inChans
+	for _, t := range d.tasks {
+		d.past.add(t)
+	}
 	d.hooks, d.inChans, d.tasks, d.fds = nil, nil, nil, nil
 	d.mu.Unlock()
 	for i := len(hooks) - 1; i >= 0; i-- {

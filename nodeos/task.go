@@ -115,8 +115,6 @@ type seat struct {
 	entity *resctl.Entity // nil until the worker first needs it
 	first  *Task
 	last   *Task
-
-	counters runCounters
 }
 
 func (s *seat) push(t *Task) {

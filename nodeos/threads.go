@@ -64,14 +64,36 @@ func (d *Domain) MaxRun() time.Duration { return d.maxRun }
 
 // RunStats reads the counters; any goroutine may. Descendants have their own.
 func (d *Domain) RunStats() RunStats {
-	s := RunStats{Bound: d.maxRun}
-	for _, seat := range d.seats {
-		s.Runs += seat.counters.runs.Load()
-		s.Packets += seat.counters.packets.Load()
-		s.Time += time.Duration(seat.counters.nanos.Load())
-		s.Longest = max(s.Longest, time.Duration(seat.counters.longest.Load()))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.past
+	s.Bound = d.maxRun
+	for _, t := range d.tasks {
+		s.add(t)
+	}
+	for _, q := range d.events {
+		s.add(q.task)
 	}
 	return s
+}
+
+// add adds what a task has done.
+func (s *RunStats) add(t *Task) {
+	c := t.Stats()
+	s.Runs += c.Runs
+	s.Packets += c.Packets
+	s.Time += c.Time
+	s.Longest = max(s.Longest, c.Longest)
+}
+
+// addLast adds a run in which its task was closed, when the task's counters had been added already.
+func (d *Domain) addLast(packets int, used time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.past.Runs++
+	d.past.Packets += uint64(packets)
+	d.past.Time += used
+	d.past.Longest = max(d.past.Longest, used)
 }
 
 // boundFor returns the run bound of a child of d that asks for one.

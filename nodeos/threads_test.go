@@ -162,7 +162,9 @@ func TestRunStats(t *testing.T) {
 		if s := task.Stats(); s.Runs != 1 || s.Longest != time.Duration(fuel*VirtualNanosPerFuel+VirtualNanosPerRun) || s.Longest != s.Time {
 			t.Errorf("task %+v", s)
 		}
-		task.Close()
+		if i > 0 { // one stays
+			task.Close()
+		}
 	}
 	want := RunStats{
 		Runs: 3, Packets: 3, Time: 13000*VirtualNanosPerFuel + 3*VirtualNanosPerRun,
@@ -171,7 +173,26 @@ func TestRunStats(t *testing.T) {
 	if s := d.RunStats(); s != want {
 		t.Errorf("%+v, want %+v", s, want)
 	}
+	// A run that closes its own task counts, and all of them when the domain is dead.
+	var last *Task
+	last, err := d.NewTask(TaskSpec{Name: "last", Worker: -1, Run: RunFunc(func(Budget) Used { last.Close(); return Used{Fuel: 10000, Packets: 2} })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last.Wake()
+	d.NewTimer(-1, func(clock.Time) {}).Set(0)
+	r.settle()
+	want.Runs, want.Packets, want.Time = 5, 6, want.Time+10000*VirtualNanosPerFuel+2*VirtualNanosPerRun
+	want.Longest = 10000*VirtualNanosPerFuel + VirtualNanosPerRun
+	if s := d.RunStats(); s != want {
+		t.Errorf("%+v, want %+v", s, want)
+	}
 	if cpu := d.Account().Use(resctl.CPU); cpu != int64(want.Time) {
 		t.Errorf("the account says %d ns, the runs %d", cpu, want.Time)
+	}
+	d.Terminate(nil)
+	r.settle()
+	if s := d.RunStats(); s != want {
+		t.Errorf("dead: %+v, want %+v", s, want)
 	}
 }

@@ -324,12 +324,12 @@ func (w *Worker) runOne(s *seat) {
 		used = time.Duration(u.Fuel*VirtualNanosPerFuel + VirtualNanosPerRun)
 	}
 	t.counters.count(u.Packets, used)
-	s.counters.count(u.Packets, used)
 	w.charge(s, used, u.Packets)
 	s.domain.checkRun(t, used)
 
 	switch {
-	case t.gone:
+	case t.gone: // closed by its own run
+		s.domain.addLast(u.Packets, used)
 	case u.Next == More:
 		if !t.queued {
 			s.push(t)
