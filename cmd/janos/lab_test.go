@@ -96,6 +96,13 @@ janos: bad.yaml is not valid
 
 	schema, _ := janos(t, dir, 0, "lab", "schema")
 	write(t, dir, "schema.yaml", schema)
+	_, got = janos(t, dir, 19, "lab", "validate", "schema.yaml")
+	contains(t, got, "schema.yaml:45:11: protocol: ")
+	contains(t, got, "paths are relative to the topology file")
+	if err := os.Mkdir(filepath.Join(dir, "ping"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "ping/ping.yaml", "name: ping\n") // its contents are looked at when it is registered
 	janos(t, dir, 0, "lab", "validate", "schema.yaml")
 }
 
