@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/janos-os/janos/nodeos"
 )
 
 func TestRun(t *testing.T) {
@@ -41,7 +44,7 @@ func TestRun(t *testing.T) {
 		"two":        {args: []string{"a", "b"}, code: 2, err: "click: more than one configuration was given\nTry 'click --help'.\n"},
 		"help":       {args: []string{"--help"}, out: usage},
 		"device":     {args: []string{"--driver", "mem", "-e", "InfiniteSource(LIMIT 3, LENGTH 60, STOP true) -> t :: ToDevice(m0); FromDevice(m0) -> Discard", "-h", "t.count"}, out: "3\n"},
-		"no device":  {args: []string{"--driver", "none", "-e", "FromDevice(m0) -> Discard"}, code: 1, err: "config:1:1: 'FromDevice@1 :: FromDevice': link m0: unknown driver \"none\" (there are [mem packet udp xdp])\nRouter could not be initialized!\n"},
+		"no device":  {args: []string{"--driver", "none", "-e", "FromDevice(m0) -> Discard"}, code: 1, err: "config:1:1: 'FromDevice@1 :: FromDevice': link m0: unknown driver \"none\" (there are " + fmt.Sprint(nodeos.Drivers()) + ")\nRouter could not be initialized!\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out, errOut strings.Builder
