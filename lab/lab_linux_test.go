@@ -86,7 +86,9 @@ func helperMain(verb string, args []string) int {
 	case "stubborn": // a command that does not want to end
 		signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 		fmt.Println("stubborn")
-		select {}
+		for {
+			_ = unix.Pause() // select would be a deadlock to a runtime that has nothing else to do
+		}
 	case "owner": // builds a lab, says so, runs a stray process in it, waits to be killed
 		return ownerMain(args)
 	case "user": // is started as an ordinary user; makes an owner in a user namespace

@@ -295,7 +295,9 @@ func TestChild(t *testing.T) {
 	w.open(t, n, spec(nil))
 	conformance.NewSink(t, n, "if/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
 	fmt.Println("ready")
-	select {}
+	for {
+		_ = unix.Pause() // select would be a deadlock to a runtime that has nothing else to do
+	}
 }
 
 // TestKill kills a process that has claims, in both forms of attachment.

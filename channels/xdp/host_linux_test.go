@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/channels/conformance"
 	"github.com/janos-os/janos/clock"
@@ -247,7 +248,9 @@ func TestChild(t *testing.T) {
 	w.open(t, n, spec(map[string]string{"mode": os.Getenv("JANOS_XDP_TEST_MODE")}))
 	conformance.NewSink(t, n, "if/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
 	fmt.Println("ready")
-	select {}
+	for {
+		_ = unix.Pause() // select would be a deadlock to a runtime that has nothing else to do
+	}
 }
 
 // program returns the number of the XDP program on here's interface, 0 for none.
