@@ -98,23 +98,17 @@ var modes = []vm.Mode{vm.ModeCompiled, vm.ModeInterpreter}
 
 func openEvaluate(e *Env) (Trial, error) {
 	t := &opsTrial{}
-	var closers []func() error
-	t.close = func() (first error) {
-		for _, fn := range closers {
-			first = firstError(first, fn())
-		}
-		return first
-	}
 	for _, mode := range modes {
 		g, err := newGuest(e, mode)
 		if err != nil {
 			return nil, closeAfter(t, err)
 		}
+		t.closers = append(t.closers, g.close)
 		iso, err := g.engine.NewIsolate(vm.IsolateSpec{Name: "bench", Account: g.acct})
 		if err != nil {
 			return nil, closeAfter(t, err)
 		}
-		closers = append(closers, iso.Close, g.close)
+		t.closers = append(t.closers, iso.Close)
 		in, err := iso.Instantiate(g.code)
 		if err != nil {
 			return nil, closeAfter(t, err)
@@ -153,19 +147,12 @@ func openEvaluate(e *Env) (Trial, error) {
 
 func openIsolate(e *Env) (Trial, error) {
 	t := &opsTrial{}
-	var closers []func() error
-	t.close = func() (first error) {
-		for _, fn := range closers {
-			first = firstError(first, fn())
-		}
-		return first
-	}
 	for _, mode := range modes {
 		g, err := newGuest(e, mode)
 		if err != nil {
 			return nil, closeAfter(t, err)
 		}
-		closers = append(closers, g.close)
+		t.closers = append(t.closers, g.close)
 		meter := g.acct.Meter(0)
 		p := flowPackets(e, 64)[0]
 		c := flowCall(64)
@@ -193,7 +180,7 @@ func openIsolate(e *Env) (Trial, error) {
 		if err != nil {
 			return nil, closeAfter(t, err)
 		}
-		closers = append([]func() error{reset.Close}, closers...)
+		t.closers = append(t.closers, reset.Close)
 		resetIn, err := reset.Instantiate(g.code)
 		if err != nil {
 			return nil, closeAfter(t, err)

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/janos-os/janos/click/elements/ip"
 	"github.com/janos-os/janos/demux"
@@ -40,6 +41,8 @@ type opsTrial struct {
 	rows  []opsRow
 	then  func(r *Round) error // ratios; may be nil
 	close func() error         // may be nil
+
+	closers []func() error // called by Close, the last one first
 }
 
 type opsRow struct {
@@ -62,10 +65,14 @@ func (t *opsTrial) Measure(r *Round) error {
 
 // Close implements Trial.
 func (t *opsTrial) Close() error {
-	if t.close == nil {
-		return nil
+	var first error
+	if t.close != nil {
+		first = t.close()
 	}
-	return t.close()
+	for _, fn := range slices.Backward(t.closers) {
+		first = firstError(first, fn())
+	}
+	return first
 }
 
 // stepped makes a node that the trial drives, with the machine's clock.
