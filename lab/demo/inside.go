@@ -56,18 +56,7 @@ func (s *inside) tell(ctx context.Context, log io.Writer) error {
 	if s.plan, err = t.Plan(); err != nil {
 		return err
 	}
-	for _, n := range s.plan.Nodes {
-		if n.Kind == lab.Router {
-			s.rep.Network.Routers++
-			continue
-		}
-		if s.rep.Network.Hosts++; s.source == "" {
-			s.source = n.Name
-		} else {
-			s.receivers = append(s.receivers, n.Name)
-		}
-	}
-	s.rep.Network.Links = len(s.plan.Links)
+	s.rep.Network, s.source, s.receivers = cast(s.plan)
 	if s.source == "" || len(s.receivers) < 3 {
 		return errs.New(errs.Invalid, "%s: the demo needs at least four hosts", s.opt.Topology)
 	}

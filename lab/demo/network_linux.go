@@ -69,20 +69,7 @@ func (d *demo) up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, n := range plan.Nodes {
-		switch n.Kind {
-		case lab.Host:
-			d.rep.Network.Hosts++
-			if d.source == "" {
-				d.source = n.Name
-			} else {
-				d.receivers = append(d.receivers, n.Name)
-			}
-		case lab.Router:
-			d.rep.Network.Routers++
-		}
-	}
-	d.rep.Network.Links = len(plan.Links)
+	d.rep.Network, d.source, d.receivers = cast(plan)
 	if d.source == "" || len(d.receivers) < 3 || d.rep.Network.Routers < 5 {
 		return errs.New(errs.Invalid, "%s: the demo needs at least four hosts and five routers", d.opt.Topology)
 	}

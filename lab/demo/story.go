@@ -26,6 +26,24 @@ const (
 // refusals are the causes of drops of capsules that were not run at all.
 var refusals = []ants.Cause{ants.DropRefused, ants.DropEnded, ants.DropQueueFull, ants.DropWaiting, ants.DropThrottled}
 
+// cast counts what a network has and gives out the roles: the first host sends, the others receive.
+func cast(p *lab.Plan) (n Network, source string, receivers []string) {
+	n.Links = len(p.Links)
+	for _, x := range p.Nodes {
+		switch {
+		case x.Kind == lab.Router:
+			n.Routers++
+			continue
+		case source == "":
+			source = x.Name
+		default:
+			receivers = append(receivers, x.Name)
+		}
+		n.Hosts++
+	}
+	return n, source, receivers
+}
+
 // transit returns a node of the path that has no hosts, so that the network can do without it.
 func transit(p *lab.Plan, hs []Hop) string {
 	for i, h := range hs {
