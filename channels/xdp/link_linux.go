@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
@@ -43,8 +44,7 @@ type Link struct {
 	rx  *nodeos.Task
 	fds []*nodeos.FD
 
-	rxPackets, rxBytes, rxDrops atomic.Uint64
-	txPackets, txBytes, txDrops atomic.Uint64
+	counts linkio.Counters
 
 	mu       sync.Mutex
 	mem      memory
@@ -155,26 +155,15 @@ func (l *Link) annotate(p *packet.Packet) {
 	if l.unfinished {
 		finishChecksum(d)
 	}
-	switch dst := [6]byte(d); {
-	case dst == l.info.HWAddr:
-		p.Anno.Kind = packet.ToHost
-	case dst == [6]byte{255, 255, 255, 255, 255, 255}:
-		p.Anno.Kind = packet.ToBroadcast
-	case dst[0]&1 != 0:
-		p.Anno.Kind = packet.ToMulticast
-	default:
-		p.Anno.Kind = packet.ToOther
-	}
-	if t := uint16(d[12])<<8 | uint16(d[13]); (t == demux.EtherTypeVLAN || t == demux.EtherTypeSVLAN) && len(d) >= demux.EtherLen+demux.VLANLen {
-		p.Anno.VLAN, p.Anno.HasVLAN = uint16(d[14])<<8|uint16(d[15]), true
-	}
+	p.Anno.Kind = packet.KindOf([6]byte(d), l.info.HWAddr)
+	linkio.NoteVLAN(p)
 }
 
 // Send implements nodeos.Link. A frame that others view too is copied; all others are sent from where they lie.
 func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 	for _, p := range b.Packets() {
 		if n := p.Len(); n < demux.EtherLen || n > l.limit || !c.Unshare(p) || !l.space(c) {
-			l.txDrops.Add(1)
+			l.counts.TxDrops.Add(1)
 			c.Free(p)
 			continue
 		}
@@ -256,10 +245,10 @@ func (l *Link) count(err error) {
 	packets, bytes, last := l.tx.TxTaken()
 	if err == unix.EBUSY && packets > 0 {
 		packets, bytes = packets-1, bytes-last
-		l.txDrops.Add(1)
+		l.counts.TxDrops.Add(1)
 	}
-	l.txPackets.Add(uint64(packets))
-	l.txBytes.Add(uint64(bytes))
+	l.counts.TxPackets.Add(uint64(packets))
+	l.counts.TxBytes.Add(uint64(bytes))
 }
 
 // withdraw drops what waits in the transmit ring. With zero copy it stays there.
@@ -273,7 +262,7 @@ func (l *Link) withdraw(c *packet.Cache) {
 		if p := l.sent[id]; p != nil {
 			l.sent[id] = nil
 			l.flying--
-			l.txDrops.Add(1)
+			l.counts.TxDrops.Add(1)
 			c.Free(p)
 		}
 	}
@@ -304,10 +293,8 @@ func (l *Link) Stats() nodeos.LinkStats {
 		l.unseen = l.kernelDrops()
 		l.look()
 	}
-	st := nodeos.LinkStats{
-		RxPackets: l.rxPackets.Load(), RxBytes: l.rxBytes.Load(), RxDrops: l.rxDrops.Load() + l.unseen,
-		TxPackets: l.txPackets.Load(), TxBytes: l.txBytes.Load(), TxDrops: l.txDrops.Load(),
-	}
+	st := l.counts.Stats()
+	st.RxDrops += l.unseen
 	l.mu.Unlock()
 	return st
 }

@@ -103,10 +103,10 @@ func (q *queue) receive(l *Link, c *packet.Cache, b *packet.Batch) bool {
 	q.lent -= n
 	q.taken += uint64(n)
 	q.refill(l, c)
-	l.rxPackets.Add(uint64(n - drops))
-	l.rxBytes.Add(uint64(bytes))
+	l.counts.RxPackets.Add(uint64(n - drops))
+	l.counts.RxBytes.Add(uint64(bytes))
 	if drops > 0 {
-		l.rxDrops.Add(uint64(drops))
+		l.counts.RxDrops.Add(uint64(drops))
 	}
 	return true
 }
