@@ -212,10 +212,11 @@ func (l *Link) Flush(c *packet.Cache) {
 	l.count(nil)
 	for stuck, waiting := 0, l.tx.TxWaiting(); waiting > 0 && l.tx.TxNeedsKick(); {
 		err := l.tx.KickTx()
+		if err == nil && l.fault.Load() != nil {
+			l.recovered() // before the count: who sees the packet counted shall not see the old fault
+		}
 		l.count(err)
 		switch err {
-		case nil:
-			l.setFault(nil)
 		case unix.ENETDOWN, unix.ENXIO, unix.ENODEV, unix.EBADF:
 			l.setFault(l.gone(err))
 			l.withdraw(c)
@@ -238,6 +239,14 @@ func (l *Link) Flush(c *packet.Cache) {
 		l.reap(c)
 	}
 	l.reap(c)
+}
+
+// recovered clears the fault. The sockets may still hold the error of the time when the interface was down, which look would take for a new one.
+func (l *Link) recovered() {
+	for _, q := range l.queues {
+		_ = q.sock.Error() // reading it forgets it
+	}
+	l.setFault(nil)
 }
 
 // count counts what the kernel has taken from the transmit ring. With unix.EBUSY the interface has dropped the last of it.
