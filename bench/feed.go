@@ -69,7 +69,7 @@ func (l *feed) Send(c *packet.Cache, b *packet.Batch) {
 func (l *feed) Flush(*packet.Cache) {}
 
 // Claim implements nodeos.Link.
-func (l *feed) Claim([]demux.Rule) error { return nil }
+func (l *feed) Claim(nodeos.Claims) error { return nil }
 
 // Stats implements nodeos.Link.
 func (l *feed) Stats() nodeos.LinkStats { return l.stats }

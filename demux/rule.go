@@ -11,7 +11,8 @@ import (
 
 // Rule says which packets belong to a channel. All of Protocol, Local and Key must match.
 type Rule struct {
-	ID       uint32   // unique among the rules of a program; a lower one is older
+	ID       uint32   // what Match returns for it; unique among the rules of a program
+	Age      uint64   // of two rules that match equally well the one with the lower Age gets the packet; among equals, the lower ID
 	Protocol Protocol // whose link the rule is for
 	Local    Address  // destination, as the top protocol addresses it; the zero Address is any
 	Key      Key      // over the payload of the top protocol

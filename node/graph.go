@@ -128,7 +128,7 @@ func (*idleLink) Attach(*nodeos.Worker, *nodeos.Task) error { return nil }
 func (*idleLink) Receive(*packet.Cache, *packet.Batch) bool { return false }
 func (*idleLink) Send(c *packet.Cache, b *packet.Batch)     { c.FreeBatch(b) }
 func (*idleLink) Flush(*packet.Cache)                       {}
-func (*idleLink) Claim([]demux.Rule) error                  { return nil }
+func (*idleLink) Claim(nodeos.Claims) error                  { return nil }
 func (*idleLink) Stats() nodeos.LinkStats                   { return nodeos.LinkStats{} }
 func (*idleLink) Detach(*packet.Cache)                      {}
 func (*idleLink) Close() error                              { return nil }

@@ -340,7 +340,7 @@ type slowClaims struct {
 	begun, letGo chan struct{}
 }
 
-func (l *slowClaims) Claim([]demux.Rule) error {
+func (l *slowClaims) Claim(Claims) error {
 	l.begun <- struct{}{}
 	<-l.letGo
 	return nil

@@ -35,10 +35,10 @@ type Link interface {
 	// Flush starts what Send has put off. The worker calls it at the end of each turn.
 	Flush(c *packet.Cache)
 
-	// Claim replaces, at once, the set of rules whose packets belong to channels: they are kept from the
+	// Claim replaces, at once, what the channels on the link want: their packets are kept from the
 	// host's own stack, and everything else is left to it. A driver without a host
 	// stack beside it has nothing to do.
-	Claim(rules []demux.Rule) error
+	Claim(c Claims) error
 
 	// Stats returns the link's counters.
 	Stats() LinkStats
@@ -60,6 +60,13 @@ type LinkInfo struct {
 	HWAddr   [6]byte        // zero where Base is not Ethernet
 	Prefixes []netip.Prefix // own addresses with their prefix lengths
 	Notes    []string       // what was degraded at opening, and why
+}
+
+// Claims is what the channels on a link want of it. A program shares what did not change with the one before it, so that a
+// driver can tell what is new.
+type Claims struct {
+	Program *demux.Program // whose packets are claimed; the IDs of its rules are the slots of channels; never nil
+	Chans   []*InChan      // by slot; nil where none is on this link
 }
 
 // LinkStats are a link's counters since it was opened.

@@ -288,7 +288,7 @@ func (n *Node) feed(s *linkState) error {
 	}
 	old := s.feeds.Load()
 	s.feeds.Store(&feeds{prog: prog, chans: cs})
-	if err := s.link.Claim(rules); err != nil {
+	if err := s.link.Claim(Claims{Program: prog, Chans: cs}); err != nil {
 		s.feeds.Store(old)
 		return fmt.Errorf("link %s: %w", s.info.Name, err)
 	}

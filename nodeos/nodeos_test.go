@@ -49,11 +49,11 @@ func (l *pipe) Send(c *packet.Cache, b *packet.Batch) {
 	c.FreeBatch(b)
 }
 func (l *pipe) Flush(*packet.Cache) {}
-func (l *pipe) Claim(r []demux.Rule) error {
+func (l *pipe) Claim(c Claims) error {
 	if l.refuse != nil {
 		return l.refuse
 	}
-	l.claims = len(r)
+	l.claims = c.Program.Rules()
 	return nil
 }
 func (l *pipe) Stats() LinkStats     { return LinkStats{} }

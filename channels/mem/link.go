@@ -96,7 +96,7 @@ func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 func (l *Link) Flush(*packet.Cache) {}
 
 // Claim implements nodeos.Link: there is no host stack on a segment.
-func (l *Link) Claim([]demux.Rule) error { return nil }
+func (l *Link) Claim(nodeos.Claims) error { return nil }
 
 // Stats implements nodeos.Link.
 func (l *Link) Stats() nodeos.LinkStats {

@@ -24,7 +24,7 @@ func (w *network) byHand(t testing.TB, o map[string]string, ring int) (*Link, *p
 	t.Cleanup(func() { l.Close() })
 	p, err := demux.ParseProtocol("l0/ether/ip/udp")
 	must(t, err)
-	must(t, l.Claim([]demux.Rule{{ID: 1, Protocol: p, Local: demux.Address{Top: demux.UDP, Port: conformance.Port}}}))
+	must(t, l.Claim(conformance.Claims(t, "l0", []demux.Rule{{ID: 1, Protocol: p, Local: demux.Address{Top: demux.UDP, Port: conformance.Port}}}...)))
 	return l.(*Link), n.Pool().Cache(0)
 }
 
@@ -171,7 +171,7 @@ func BenchmarkClaim(b *testing.B) {
 				rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
 			}
 			for b.Loop() {
-				must(b, l.Claim(rules))
+				must(b, l.Claim(conformance.Claims(b, "l0", rules...)))
 			}
 		})
 	}

@@ -477,9 +477,9 @@ func TestSwapExactlyOnce(t *testing.T) {
 		if swaps%2 == 0 {
 			rules = nil
 		}
-		must(t, l.Claim(rules))
+		must(t, l.Claim(conformance.Claims(t, "l0", rules...)))
 	}
-	must(t, l.Claim(nil))
+	must(t, l.Claim(conformance.Claims(t, "l0")))
 	w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, binary.BigEndian.AppendUint32(nil, count))) // ends the host's share
 	seen := make([]int, count)
 	atHost := 0

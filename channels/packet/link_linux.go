@@ -202,11 +202,7 @@ func (l *Link) refused(err error, before int) linkio.Next {
 }
 
 // Claim implements nodeos.Link: it makes a filter of the rules and swaps it in.
-func (l *Link) Claim(rules []demux.Rule) error {
-	prog, err := demux.Compile(demux.Ether, l.info.Name, rules)
-	if err != nil {
-		return err
-	}
+func (l *Link) Claim(c nodeos.Claims) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -215,7 +211,7 @@ func (l *Link) Claim(rules []demux.Rule) error {
 	if l.claims == nil {
 		return nil // no BPF here: the ring takes everything, as the notes say
 	}
-	f, err := newFilter(prog, l.claims.cell, l.promisc)
+	f, err := newFilter(c.Program, l.claims.cell, l.promisc)
 	if err != nil {
 		return fmt.Errorf("link %s: %w", l.info.Name, err)
 	}

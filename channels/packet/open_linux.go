@@ -84,7 +84,11 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		}
 		l.info.Notes = append(l.info.Notes, "the host's stack sees claimed packets too, and the ring takes everything: "+why)
 	}
-	if err = l.Claim(nil); err == nil {
+	nothing, err := demux.Compile(demux.Ether, spec.Name, nil)
+	if err == nil {
+		err = l.Claim(nodeos.Claims{Program: nothing})
+	}
+	if err == nil {
 		err = l.ring.Bind()
 	}
 	if err != nil {

@@ -67,8 +67,8 @@ func (l *Link) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
 }
 
 // Claim implements nodeos.Link: there is no host stack, but reading begins with the first channel.
-func (l *Link) Claim(rules []demux.Rule) error {
-	if len(rules) > 0 && !l.claimed.Swap(true) {
+func (l *Link) Claim(c nodeos.Claims) error {
+	if c.Program.Rules() > 0 && !l.claimed.Swap(true) {
 		if rx := l.rx.Load(); rx != nil {
 			rx.Wake()
 		}

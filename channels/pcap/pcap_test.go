@@ -430,7 +430,7 @@ func TestOpenRefuses(t *testing.T) {
 // TestDoesNotAllocate receives and sends by hand.
 func TestDoesNotAllocate(t *testing.T) {
 	s, l := newStepped(t, map[string]string{"in": file(t, pcapOf(t, ethernet, frames(20_000)...)), "out": filepath.Join(t.TempDir(), "out"), "delay": "0s"})
-	if err := l.Claim([]demux.Rule{{}}); err != nil {
+	if err := l.Claim(conformance.Claims(t, "p0", demux.Rule{Protocol: demux.Protocol{Link: "p0"}})); err != nil {
 		t.Fatal(err)
 	}
 	c := s.node.Worker(0).Cache()

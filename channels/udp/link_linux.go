@@ -328,7 +328,7 @@ func refused(err error) linkio.Next {
 }
 
 // Claim implements nodeos.Link: the socket's port is the node's alone.
-func (l *Link) Claim([]demux.Rule) error { return nil }
+func (l *Link) Claim(nodeos.Claims) error { return nil }
 
 // Stats implements nodeos.Link.
 func (l *Link) Stats() nodeos.LinkStats {

@@ -142,7 +142,7 @@ func BenchmarkClaim(b *testing.B) {
 				rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
 			}
 			for b.Loop() {
-				must(b, l.Claim(rules))
+				must(b, l.Claim(conformance.Claims(b, "l0", rules...)))
 			}
 		})
 	}

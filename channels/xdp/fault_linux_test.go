@@ -230,10 +230,10 @@ func TestTooManyRules(t *testing.T) {
 		r.ID, r.Local.Port = uint32(len(rules)+1), uint16(10000+len(rules))
 		rules = append(rules, r)
 	}
-	if err := l.Claim(rules); errs.KindOf(err) != errs.Limit {
+	if err := l.Claim(conformance.Claims(t, "l0", rules...)); errs.KindOf(err) != errs.Limit {
 		t.Errorf("%d rules: %v", len(rules), err)
 	}
-	must(t, l.Claim(rules[:512]))
+	must(t, l.Claim(conformance.Claims(t, "l0", rules[:512]...)))
 	w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte("x")))
 	var b packet.Batch
 	c := n.Pool().Cache(0)

@@ -206,14 +206,14 @@ func TestSwapExactlyOnce(t *testing.T) {
 				} else if swap%4 == 1 {
 					rules = append([]demux.Rule{{ID: 2, Protocol: on[0].Protocol, Local: demux.Address{Top: demux.UDP, Port: 9}}}, on...)
 				}
-				must(t, l.Claim(rules))
+				must(t, l.Claim(conformance.Claims(t, "l0", rules...)))
 				for more := sent.Load() + 10; sent.Load() < min(more, most); {
 					receive()
 				}
 			}
 			close(stop)
 			<-done
-			must(t, l.Claim(nil))
+			must(t, l.Claim(conformance.Claims(t, "l0")))
 			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte("end")))
 			<-read
 			count := sent.Load()

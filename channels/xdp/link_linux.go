@@ -278,17 +278,13 @@ func (l *Link) withdraw(c *packet.Cache) {
 }
 
 // Claim implements nodeos.Link: it makes a program of the rules and puts it in the place of the one before.
-func (l *Link) Claim(rules []demux.Rule) error {
-	d, err := demux.Compile(demux.Ether, l.info.Name, rules)
-	if err != nil {
-		return err
-	}
+func (l *Link) Claim(c nodeos.Claims) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return errs.New(errs.Dead, "link %s is closed", l.info.Name)
 	}
-	if err := l.programs.decide(d); err != nil {
+	if err := l.programs.decide(c.Program); err != nil {
 		return fmt.Errorf("link %s: %w", l.info.Name, err)
 	}
 	return nil

@@ -235,7 +235,7 @@ func (w *network) byHand(t testing.TB, n *nodeos.Node, o map[string]string, ring
 		l.Detach(c)
 		must(t, l.Close())
 	})
-	must(t, l.Claim(suiteRules(t)))
+	must(t, l.Claim(conformance.Claims(t, "l0", suiteRules(t)...)))
 	must(t, l.start(c))
 	return l, c
 }

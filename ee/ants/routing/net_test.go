@@ -81,7 +81,7 @@ func (w *wire) carry(from *end, data []byte) {
 }
 
 func (e *end) Flush(*packet.Cache)      {}
-func (e *end) Claim([]demux.Rule) error { return nil }
+func (e *end) Claim(nodeos.Claims) error { return nil }
 func (e *end) Stats() nodeos.LinkStats  { return nodeos.LinkStats{} }
 func (e *end) Detach(*packet.Cache)     {}
 func (e *end) Close() error             { e.dead = true; return nil }
