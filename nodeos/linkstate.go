@@ -25,6 +25,7 @@ type linkState struct {
 
 	attached bool        // the worker's
 	closed   atomic.Bool // nothing is sent any more
+	refused  []Refusal   // drivers that were tried before; under node.mu
 
 	unclaimed atomic.Uint64
 	tx        *ring // frames from other workers' out-channels
@@ -75,7 +76,7 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 	}
 	drivers.mu.Unlock()
 
-	var refused []string
+	var refused []Refusal
 	for i, open := range opens {
 		if open == nil {
 			return nil, errs.New(errs.NotFound, "link %s: unknown driver %q (there are %v)", spec.Name, try[i], Drivers())
@@ -86,17 +87,18 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 			if len(try) == 1 {
 				return nil, err // it names link and driver
 			}
-			refused = append(refused, err.Error())
+			refused = append(refused, Refusal{try[i], err})
 			continue
 		}
 		if err := n.addLink(l, spec.Worker); err != nil {
 			l.Close()
 			return nil, err
 		}
+		n.noteRefusals(spec.Name, refused)
 		return l, nil
 	}
 	return nil, errs.New(errs.NotSupported, "link %s: none of the drivers %s could open it (janos doctor tells what works here): %s",
-		spec.Name, strings.Join(try, ", "), strings.Join(refused, "; "))
+		spec.Name, strings.Join(try, ", "), refusals(refused))
 }
 
 // NextLinkNumber reserves a number for a link that is made by hand and added with AddLink.

@@ -1,0 +1,40 @@
+package nodeos
+
+import (
+	"slices"
+	"strings"
+)
+
+// Refusal is a driver of the degradation order that could not open a link, and why.
+type Refusal struct {
+	Driver string
+	Err    error
+}
+
+// LinkRefusals returns the drivers that OpenLink tried before the one that a link has, in the order in which it tried them; nil where
+// the first did, where LinkSpec named one, and where the link is not open.
+func (n *Node) LinkRefusals(name string) []Refusal {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.links[name]; s != nil {
+		return slices.Clone(s.refused)
+	}
+	return nil
+}
+
+func (n *Node) noteRefusals(name string, refused []Refusal) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if s := n.links[name]; s != nil {
+		s.refused = refused
+	}
+}
+
+// refusals joins the texts of errors, each of which names its driver.
+func refusals(rs []Refusal) string {
+	texts := make([]string, len(rs))
+	for i, r := range rs {
+		texts[i] = r.Err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
