@@ -10,13 +10,29 @@ import (
 // Link is a network interface, or what stands for one, as a driver (package channels/...)
 // offers it to a node. Links carry whole frames of their base layer; channels stand on them.
 //
-// A link belongs to one worker. Attach, Receive, Send, Flush and Detach are called by that
+// A link belongs to one worker, unless it is [Shared]: the methods of Port are called by that
 // worker alone; Claim and Close come from the control side while the worker runs, and the others are
 // safe for concurrent use.
 type Link interface {
 	// Info describes the link. It does not change, but for the addresses.
 	Info() LinkInfo
 
+	Port
+
+	// Claim replaces, at once, what the channels on the link want: their packets are kept from the
+	// host's own stack, and everything else is left to it. A driver without a host
+	// stack beside it has nothing to do.
+	Claim(c Claims) error
+
+	// Stats returns the link's counters.
+	Stats() LinkStats
+
+	// Close gives everything back that the link took from the host. The worker must have detached it.
+	Close() error
+}
+
+// Port is the part of a link that one worker runs.
+type Port interface {
 	// Attach prepares the link to work on w. The link registers its descriptors
 	// with w.NewFD and wakes rx whenever frames may have come.
 	Attach(w *Worker, rx *Task) error
@@ -35,19 +51,18 @@ type Link interface {
 	// Flush starts what Send has put off. The worker calls it at the end of each turn.
 	Flush(c *packet.Cache)
 
-	// Claim replaces, at once, what the channels on the link want: their packets are kept from the
-	// host's own stack, and everything else is left to it. A driver without a host
-	// stack beside it has nothing to do.
-	Claim(c Claims) error
-
-	// Stats returns the link's counters.
-	Stats() LinkStats
-
 	// Detach undoes Attach; frames that are still with the kernel are returned to the pool.
 	Detach(c *packet.Cache)
+}
 
-	// Close gives everything back that the link took from the host. The worker must have detached it.
-	Close() error
+// Shared is a link that several workers run. Its frames are divided among its ports, those of a flow to one of them
+// as long as the ports do not change, so that the order within a flow is kept. What a worker sends leaves by its own port.
+type Shared interface {
+	Link
+
+	// Ports returns the ports in the order of LinkSpec.Workers, as many as those. The node calls their methods,
+	// and none of the link's own Port. It does not change.
+	Ports() []Port
 }
 
 // LinkInfo describes a link.
@@ -82,12 +97,13 @@ type LinkStats struct {
 
 // LinkSpec says which link to open, with which driver.
 type LinkSpec struct {
-	Name   string            // the link's name in protocol strings
-	Driver string            // "packet", "mem", "udp"; empty: the first of the degradation order that works
-	Device string            // the host's interface, where that has another name; udp: local address
-	Worker int               // the worker to run it
-	Ring   int               // receive ring in frames; 0: the driver's default
-	Opts   map[string]string // what only one driver knows; an unknown name is an error
+	Name    string            // the link's name in protocol strings
+	Driver  string            // "packet", "mem", "udp"; empty: the first of the degradation order that works
+	Device  string            // the host's interface, where that has another name; udp: local address
+	Worker  int               // the worker to run it
+	Workers []int             // several workers to share it, each by a port of its own, instead of Worker; drivers packet and xdp
+	Ring    int               // receive ring in frames, of each port; 0: the driver's default
+	Opts    map[string]string // what only one driver knows; an unknown name is an error
 }
 
 // OpenFunc makes a link; drivers register one.

@@ -12,24 +12,32 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-// linkState is a link as its node knows it: the task that receives and the channels it feeds.
+// linkState is a link as its node knows it: its ports and the channels that they feed.
 type linkState struct {
-	node   *Node
-	link   Link
-	info   LinkInfo
+	node    *Node
+	link    Link
+	info    LinkInfo
+	ports   []*portState
+	feeds   atomic.Pointer[feeds]
+	refused []Refusal // drivers that were tried before; under node.mu
+
+	closed atomic.Bool // nothing is sent any more
+
+	unclaimed atomic.Uint64
+	txDrops   atomic.Uint64
+}
+
+// portState is a port of a link: the worker that runs it and the task that receives.
+type portState struct {
+	link   *linkState
+	port   Port
 	worker *Worker
 	task   *Task
 	batch  packet.Batch
-	feeds  atomic.Pointer[feeds]
 	wake   []touched // in this run
+	tx     *ring     // frames from out-channels on workers that have no port of the link
 
-	attached bool        // the worker's
-	closed   atomic.Bool // nothing is sent any more
-	refused  []Refusal   // drivers that were tried before; under node.mu
-
-	unclaimed atomic.Uint64
-	tx        *ring // frames from other workers' out-channels
-	txDrops   atomic.Uint64
+	attached bool // the worker's
 }
 
 // touched is a channel that a run has put packets into, or tried to.
@@ -53,8 +61,12 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 	if spec.Name == "" || spec.Name == demux.AnyLink {
 		return nil, errs.New(errs.Invalid, "link name %q: want a name other than %q", spec.Name, demux.AnyLink)
 	}
-	if spec.Worker < 0 || spec.Worker >= len(n.workers) {
-		return nil, errs.New(errs.Invalid, "link %s: worker %d, the node has %d", spec.Name, spec.Worker, len(n.workers))
+	workers := spec.Workers
+	if len(workers) == 0 {
+		workers = []int{spec.Worker}
+	}
+	if err := n.checkWorkers(spec.Name, workers); err != nil {
+		return nil, err
 	}
 	n.mu.Lock()
 	if n.closed || n.links[spec.Name] != nil {
@@ -83,6 +95,11 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 		}
 		spec.Driver = try[i]
 		l, err := open(n, number, spec)
+		if err == nil {
+			if _, err = portsFor(l, workers); err != nil {
+				l.Close()
+			}
+		}
 		if err != nil {
 			if len(try) == 1 {
 				return nil, err // it names link and driver
@@ -90,7 +107,7 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 			refused = append(refused, Refusal{try[i], err})
 			continue
 		}
-		if err := n.addLink(l, spec.Worker); err != nil {
+		if err := n.addLink(l, workers); err != nil {
 			l.Close()
 			return nil, err
 		}
@@ -109,28 +126,71 @@ func (n *Node) NextLinkNumber() uint16 {
 	return n.numbers
 }
 
-// AddLink attaches an open link to a worker. OpenLink does it for links that it opens.
-func (n *Node) AddLink(l Link, worker int) error {
+// AddLink attaches an open link to a worker, or the ports of one that is Shared to a worker each. OpenLink does it for
+// links that it opens.
+func (n *Node) AddLink(l Link, workers ...int) error {
 	if err := n.root.may(OpOpenLink, l.Info().Name, false); err != nil {
 		return err
 	}
-	return n.addLink(l, worker)
+	if err := n.checkWorkers(l.Info().Name, workers); err != nil {
+		return err
+	}
+	return n.addLink(l, workers)
 }
 
-func (n *Node) addLink(l Link, worker int) error {
-	s := &linkState{node: n, link: l, info: l.Info(), worker: n.workers[worker], tx: newRing(1024), wake: make([]touched, 0, 64)}
-	s.feeds.Store(&feeds{})
-	t, err := n.root.newTask(TaskSpec{Name: "link " + s.info.Name, Worker: worker, Run: s})
+// portsFor returns the ports of a link, one for each worker.
+func portsFor(l Link, workers []int) ([]Port, error) {
+	ports := []Port{l}
+	if m, ok := l.(Shared); ok {
+		ports = m.Ports()
+	}
+	if len(ports) != len(workers) {
+		info := l.Info()
+		return nil, errs.New(errs.NotSupported, "link %s: driver %s has %d port(s) for it, %d worker(s) are to run it", info.Name, info.Driver, len(ports), len(workers))
+	}
+	return ports, nil
+}
+
+// checkWorkers refuses workers that the node does not have, and the same one twice.
+func (n *Node) checkWorkers(link string, workers []int) error {
+	for i, w := range workers {
+		if w < 0 || w >= len(n.workers) {
+			return errs.New(errs.Invalid, "link %s: worker %d, the node has %d", link, w, len(n.workers))
+		}
+		if slices.Contains(workers[:i], w) {
+			return errs.New(errs.Invalid, "link %s: worker %d is to run it twice", link, w)
+		}
+	}
+	return nil
+}
+
+func (n *Node) addLink(l Link, workers []int) error {
+	s := &linkState{node: n, link: l, info: l.Info()}
+	ports, err := portsFor(l, workers)
 	if err != nil {
 		return err
 	}
-	s.task = t
+	s.feeds.Store(&feeds{})
+	for i, w := range workers {
+		p := &portState{link: s, port: ports[i], worker: n.workers[w], tx: newRing(1024), wake: make([]touched, 0, 64)}
+		name := "link " + s.info.Name
+		if len(ports) > 1 {
+			name += fmt.Sprintf(" port %d", i)
+		}
+		t, err := n.root.newTask(TaskSpec{Name: name, Worker: w, Run: p})
+		if err != nil {
+			s.closeTasks()
+			return err
+		}
+		p.task = t
+		s.ports = append(s.ports, p)
+	}
 	n.feeding.Lock()
 	n.mu.Lock()
 	if closed := n.closed; closed || n.links[s.info.Name] != nil {
 		n.mu.Unlock()
 		n.feeding.Unlock()
-		s.worker.Call(t.Close)
+		s.closeTasks()
 		if closed {
 			return errs.New(errs.Dead, "link %s: node %s is closed", s.info.Name, n.spec.Name)
 		}
@@ -140,13 +200,16 @@ func (n *Node) addLink(l Link, worker int) error {
 	n.mu.Unlock()
 	err = n.feed(s)
 	n.feeding.Unlock()
-	if err == nil {
-		ok := s.worker.Call(func() {
+	for _, p := range s.ports {
+		if err != nil {
+			break
+		}
+		ok := p.worker.Call(func() {
 			if s.closed.Load() {
 				err = errs.New(errs.Dead, "it was closed while it was opened")
-			} else if err = l.Attach(s.worker, t); err == nil {
-				s.attached = true
-				s.worker.links = append(s.worker.links, s)
+			} else if err = p.port.Attach(p.worker, p.task); err == nil {
+				p.attached = true
+				p.worker.ports = append(p.worker.ports, p)
 			}
 		})
 		if !ok {
@@ -160,11 +223,37 @@ func (n *Node) addLink(l Link, worker int) error {
 			delete(n.links, s.info.Name)
 		}
 		n.mu.Unlock()
-		s.worker.Call(t.Close)
+		for _, p := range s.ports {
+			p.worker.Call(p.detach)
+		}
 		return fmt.Errorf("link %s: %w", s.info.Name, err)
 	}
-	t.Wake()
+	for _, p := range s.ports {
+		p.task.Wake()
+	}
 	return nil
+}
+
+func (s *linkState) closeTasks() {
+	for _, p := range s.ports {
+		p.worker.Call(p.task.Close)
+	}
+}
+
+// detach ends the port; on its worker.
+func (p *portState) detach() {
+	w := p.worker
+	if p.attached {
+		p.attached = false
+		p.port.Detach(w.cache)
+	}
+	for i, q := range w.ports {
+		if q == p {
+			w.ports = append(w.ports[:i], w.ports[i+1:]...)
+			break
+		}
+	}
+	p.task.Close()
 }
 
 // CloseLink detaches and closes a link. In-channels on it stay and receive nothing from it; out-channels drop what they are
@@ -187,24 +276,16 @@ func (n *Node) closeLink(name string) error {
 		return errs.New(errs.NotFound, "link %s is not open", name)
 	}
 	s.closed.Store(true)
-	s.worker.Call(func() {
-		w := s.worker
-		if s.attached {
-			s.link.Detach(w.cache)
-		}
-		for i, l := range w.links {
-			if l == s {
-				w.links = append(w.links[:i], w.links[i+1:]...)
-				break
-			}
-		}
-		s.task.Close()
-	})
+	for _, p := range s.ports {
+		p.worker.Call(p.detach)
+	}
 	for _, w := range n.workers { // each may have been about to send; after this none is
 		w.Call(func() {
-			for p := s.tx.take(); p != nil; p = s.tx.take() {
-				s.txDrops.Add(1)
-				w.cache.Free(p)
+			for _, p := range s.ports {
+				for f := p.tx.take(); f != nil; f = p.tx.take() {
+					s.txDrops.Add(1)
+					w.cache.Free(f)
+				}
 			}
 		})
 	}
@@ -372,14 +453,14 @@ func (n *Node) refeed(c *InChan) error {
 }
 
 // Run implements Runnable: it receives a batch and gives each packet to its channel.
-func (s *linkState) Run(b Budget) Used {
-	w := b.Worker
+func (s *portState) Run(b Budget) Used {
+	w, l := b.Worker, s.link
 	s.sendOthers(w)
-	more := s.link.Receive(w.cache, &s.batch)
-	f := s.feeds.Load()
+	more := s.port.Receive(w.cache, &s.batch)
+	f := l.feeds.Load()
 	n := s.batch.Len()
 	for _, p := range s.batch.Packets() {
-		p.Anno.Link = s.info.Number
+		p.Anno.Link = l.info.Number
 		if p.Anno.Time == 0 {
 			p.Anno.Time = b.Now
 		}
@@ -389,7 +470,7 @@ func (s *linkState) Run(b Budget) Used {
 				continue
 			}
 		}
-		s.unclaimed.Add(1)
+		l.unclaimed.Add(1)
 		w.cache.Free(p)
 	}
 	s.batch.Reset()
@@ -404,7 +485,7 @@ func (s *linkState) Run(b Budget) Used {
 }
 
 // deliver puts p into c and remembers to wake it once for the batch.
-func (s *linkState) deliver(w *Worker, c *InChan, p *packet.Packet) {
+func (s *portState) deliver(w *Worker, c *InChan, p *packet.Packet) {
 	dropped := 1
 	if c.put(w, p) {
 		dropped = 0
@@ -426,7 +507,7 @@ func (s *linkState) deliver(w *Worker, c *InChan, p *packet.Packet) {
 }
 
 // settle wakes who has got packets and bills it for them.
-func (s *linkState) settle(w *Worker, t *touched) {
+func (s *portState) settle(w *Worker, t *touched) {
 	if t.packets > t.dropped {
 		t.c.wake()
 	}
@@ -434,7 +515,7 @@ func (s *linkState) settle(w *Worker, t *touched) {
 	t.c = nil
 }
 
-// send takes the frames of b to the link, at once on its own worker and through a ring from others.
+// send takes the frames of b to the link, at once on a worker with a port of it and through a ring from others.
 //
 // The frames are marked as being sent: until the driver frees them they are beyond the reach of their domain's end, which
 // makes them the node's instead.
@@ -447,30 +528,33 @@ func (s *linkState) send(w *Worker, b *packet.Batch) {
 	for _, p := range b.Packets() {
 		w.cache.SetState(p, packet.Sending)
 	}
-	if w == s.worker {
-		s.link.Send(w.cache, b)
-		return
+	for _, p := range s.ports {
+		if p.worker == w {
+			p.port.Send(w.cache, b)
+			return
+		}
 	}
+	via := s.ports[w.id%len(s.ports)]
 	for _, p := range b.Packets() {
-		if !s.tx.put(p) {
+		if !via.tx.put(p) {
 			s.txDrops.Add(1)
 			w.cache.Free(p)
 		}
 	}
 	b.Reset()
-	s.task.Wake()
+	via.task.Wake()
 }
 
 // sendOthers sends what other workers left.
-func (s *linkState) sendOthers(w *Worker) {
+func (s *portState) sendOthers(w *Worker) {
 	if s.tx.len() == 0 {
 		return
 	}
 	var p *packet.Packet
 	for p = s.tx.take(); p != nil; p = s.tx.take() {
 		if s.batch.Append(p); s.batch.Room() == 0 {
-			s.link.Send(w.cache, &s.batch)
+			s.port.Send(w.cache, &s.batch)
 		}
 	}
-	s.link.Send(w.cache, &s.batch)
+	s.port.Send(w.cache, &s.batch)
 }

@@ -481,7 +481,7 @@ func TestFramesBeingSentOutliveTheirDomain(t *testing.T) {
 	r := stepped(t, resctl.Spec{})
 	l := r.link("eth0")
 	k := &keeper{pipe: l}
-	r.node.links["eth0"].link = k
+	r.node.links["eth0"].ports[0].port = k
 	d := r.domain(r.node.Root(), resctl.Spec{Name: "d"})
 	out, err := d.NewOutChan(OutChanSpec{Protocol: "eth0/ether/ip/udp", Address: "10.0.0.1:9", LinkAddr: [6]byte{2}})
 	if err != nil {
@@ -687,7 +687,7 @@ func TestPathDoesNotAllocate(t *testing.T) {
 	}
 	l.out = make([][]byte, 0, 1<<20)
 	quiet := &quietPipe{pipe: l}
-	r.node.links["eth0"].link = quiet
+	r.node.links["eth0"].ports[0].port = quiet
 	if n := testing.AllocsPerRun(50, func() {
 		l.in = frames
 		l.rx.Wake()

@@ -36,7 +36,7 @@ func TestNoReceiveLivelock(t *testing.T) {
 		r := stepped(t, resctl.Spec{})
 		l := r.link("eth0")
 		f := &flood{pipe: l, frame: udp(t, 7, "x")}
-		r.node.links["eth0"].link = f
+		r.node.links["eth0"].ports[0].port = f
 		d := r.node.Root()
 		for range depth {
 			d = r.domain(d, resctl.Spec{Name: "d"})

@@ -49,7 +49,7 @@ type Worker struct {
 
 	now    clock.Time
 	timers timerHeap
-	links  []*linkState // attached here
+	ports  []*portState // of links, attached here
 	dirty  []*resctl.Meter
 
 	poll     *sys.Poller // nil when stepped
@@ -163,8 +163,8 @@ func (w *Worker) turn() bool {
 			break
 		}
 	}
-	for _, l := range w.links {
-		l.link.Flush(w.cache)
+	for _, p := range w.ports {
+		p.port.Flush(w.cache)
 	}
 	w.cache.Flush()
 	for _, m := range w.dirty {
