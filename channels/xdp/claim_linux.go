@@ -47,9 +47,10 @@ const (
 )
 
 // programs are the link's eBPF objects. The entry program is attached once and calls what slot 0 of an array holds: the decision, which
-// is replaced by one update of the slot. A packet is judged by one decision, the old or the new. Nothing in a decision refers to channels, so
-// there are no numbers to be reused while a processor still runs an old one; the kernel frees that after a grace period.
+// is replaced by one update of the slot. A packet is judged by one decision, the old or the new. A decision answers with slots of channels: the node
+// does not give one to another channel before no processor can still run a decision that knows the first.
 type programs struct {
+	chans    *cells    // of the node, by slot
 	cells    *ebpf.Map // array of cells, by queue
 	sockets  *ebpf.Map // XSKMAP, by queue
 	slots    *ebpf.Map // program array of one
@@ -58,11 +59,25 @@ type programs struct {
 	attached link.Link
 	words    *sys.SharedWords
 	longest  int // bytes of a frame that user space can take
+
+	// cut is what is done with the packets of cut-through channels: nil if there is nothing to do it with, and then such a channel's go to the socket.
+	// It begins with the context in R6, the slot in R7, offset and end of the payload in R8 and R9, and the address of the channel's
+	// cell in R0, also at claimCell on the stack; R1 to R5 and the stack below claimStack are free. The packet's rate has been
+	// checked. It ends in a return, or jumps to "socket" with R6 as it was if user space is to have the packet, unchanged. Its labels begin with "cut".
+	cut asm.Instructions
 }
 
+// The stack of claimedCode.
+const (
+	claimKey   = -4  // slot or queue, for lookups
+	claimCell  = -16 // address of the channel's cell
+	claimOld   = -24 // when the next packet was due
+	claimStack = -24
+)
+
 // newPrograms makes the maps and the entry program for queues 0 to queues-1. Frames for other hardware addresses than mac are left to the host, unless promisc.
-func newPrograms(queues, longest int, mac [6]byte, promisc bool) (_ *programs, err error) {
-	p := &programs{longest: longest}
+func newPrograms(chans *cells, queues, longest int, mac [6]byte, promisc bool) (_ *programs, err error) {
+	p := &programs{chans: chans, longest: longest}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -132,46 +147,109 @@ func entryCode(slots int, mac [6]byte, promisc bool) asm.Instructions {
 	)
 }
 
-// claimedCode is what a decision does with a claimed packet: redirect it to the queue's socket if the queue has credit, and count. The context is
-// in R6. Queues without a socket leave it to the host.
+// rateTries is how often claimedCode tries to set the time of the next packet while other processors do. Then it drops the packet.
+const rateTries = 4
+
+// claimedCode is what a decision does with a claimed packet: it keeps the channel to its rate, and redirects the packet to the queue's socket if
+// the channel and the queue have credit. The context is in R6, the channel's slot in R7. Queues without a socket leave it to the host.
+//
+// The rate is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, Annex A): a packet is due at a time, may be early by the
+// tolerance, and moves that time on by the interval.
 func (p *programs) claimedCode() asm.Instructions {
-	return asm.Instructions{
+	one := func(word int16, from asm.Register) asm.Instructions {
+		return asm.Instructions{asm.Mov.Imm(asm.R1, 1), asm.AddAtomic.Mem(from, asm.R1, asm.DWord, word)}
+	}
+	drop := func(label string, word int16, from asm.Register) asm.Instructions {
+		ins := append(one(word, from), asm.Mov.Imm(asm.R0, xdpDrop), asm.Return())
+		ins[0] = ins[0].WithSymbol(label)
+		return ins
+	}
+	ins := asm.Instructions{
+		asm.Mov.Imm(asm.R7, 0), // decisions do not say yet which rule matched
+		asm.StoreMem(asm.RFP, claimKey, asm.R7, asm.Word),
+		asm.LoadMapPtr(asm.R1, p.chans.m.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, claimKey),
+		asm.FnMapLookupElem.Call(), // the kernel writes out lookups in arrays, so this is no call
+		asm.JEq.Imm(asm.R0, 0, "host"),
+		asm.StoreMem(asm.RFP, claimCell, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, chanInterval, asm.DWord),
+		asm.JNE.Imm(asm.R1, 0, "rate"),
+	}
+	if p.cut != nil {
+		ins = append(ins,
+			asm.LoadMem(asm.R1, asm.R0, chanKind, asm.DWord).WithSymbol("accepted"),
+			asm.JNE.Imm(asm.R1, kindSocket, "cut"),
+			asm.LoadMem(asm.R7, asm.RFP, claimCell, asm.DWord).WithSymbol("socket"),
+		)
+	} else {
+		ins = append(ins, asm.LoadMem(asm.R7, asm.RFP, claimCell, asm.DWord).WithSymbol("accepted"))
+	}
+	ins = append(ins,
 		asm.LoadMem(asm.R1, asm.R6, mdQueue, asm.Word),
-		asm.StoreMem(asm.RFP, -4, asm.R1, asm.Word),
+		asm.StoreMem(asm.RFP, claimKey, asm.R1, asm.Word),
 		asm.LoadMapPtr(asm.R1, p.cells.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP),
-		asm.Add.Imm(asm.R2, -4),
+		asm.Add.Imm(asm.R2, claimKey),
 		asm.FnMapLookupElem.Call(),
 		asm.JEq.Imm(asm.R0, 0, "host"),
-		asm.Mov.Reg(asm.R7, asm.R0),
+		asm.Mov.Reg(asm.R8, asm.R0),
 		asm.LoadMem(asm.R1, asm.R6, mdDataEnd, asm.Word),
 		asm.LoadMem(asm.R2, asm.R6, mdData, asm.Word),
 		asm.Sub.Reg(asm.R1, asm.R2),
 		asm.JGT.Imm(asm.R1, int32(p.longest), "long"),
-		asm.LoadMem(asm.R1, asm.R7, cellProduced, asm.DWord),
-		asm.LoadMem(asm.R2, asm.R7, cellConsumed, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R7, chanProduced, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R7, chanConsumed, asm.DWord),
 		asm.Sub.Reg(asm.R1, asm.R2),
-		asm.LoadMem(asm.R2, asm.R7, cellCredit, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R7, chanCredit, asm.DWord),
+		asm.JSGE.Reg(asm.R1, asm.R2, "chanfull"),
+		asm.LoadMem(asm.R1, asm.R8, cellProduced, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R8, cellConsumed, asm.DWord),
+		asm.Sub.Reg(asm.R1, asm.R2),
+		asm.LoadMem(asm.R2, asm.R8, cellCredit, asm.DWord),
 		asm.JSGE.Reg(asm.R1, asm.R2, "full"),
 		asm.LoadMapPtr(asm.R1, p.sockets.FD()),
-		asm.LoadMem(asm.R2, asm.RFP, -4, asm.Word),
+		asm.LoadMem(asm.R2, asm.RFP, claimKey, asm.Word),
 		asm.Mov.Imm(asm.R3, xdpPass), // if there is no socket
 		asm.FnRedirectMap.Call(),
 		asm.JNE.Imm(asm.R0, xdpRedirect, "done"),
-		asm.Mov.Imm(asm.R1, 1),
-		asm.AddAtomic.Mem(asm.R7, asm.R1, asm.DWord, cellProduced),
-		asm.Return().WithSymbol("done"),
-		asm.Mov.Imm(asm.R1, 1).WithSymbol("full"),
-		asm.AddAtomic.Mem(asm.R7, asm.R1, asm.DWord, cellFull),
-		asm.Mov.Imm(asm.R0, xdpDrop),
-		asm.Return(),
-		asm.Mov.Imm(asm.R1, 1).WithSymbol("long"),
-		asm.AddAtomic.Mem(asm.R7, asm.R1, asm.DWord, cellLong),
-		asm.Mov.Imm(asm.R0, xdpDrop),
-		asm.Return(),
-		asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("host"),
-		asm.Return(),
+	)
+	ins = append(ins, one(cellProduced, asm.R8)...)
+	ins = append(ins, one(chanProduced, asm.R7)...)
+	ins = append(ins, asm.Return().WithSymbol("done"))
+	ins = append(ins, drop("chanfull", chanFull, asm.R7)...)
+	ins = append(ins, drop("full", cellFull, asm.R8)...)
+	ins = append(ins, drop("long", cellLong, asm.R8)...)
+	ins = append(ins, asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("host"), asm.Return())
+
+	ins = append(ins,
+		asm.FnKtimeGetNs.Call().WithSymbol("rate"),
+		asm.Mov.Reg(asm.R2, asm.R0),
+		asm.LoadMem(asm.R3, asm.RFP, claimCell, asm.DWord),
+		asm.LoadMem(asm.R4, asm.R3, chanInterval, asm.DWord),
+		asm.LoadMem(asm.R5, asm.R3, chanTolerance, asm.DWord),
+		asm.Add.Reg(asm.R5, asm.R2),
+	)
+	for try := range rateTries {
+		late := fmt.Sprintf("late%d", try)
+		ins = append(ins,
+			asm.LoadMem(asm.R0, asm.R3, chanNext, asm.DWord),
+			asm.StoreMem(asm.RFP, claimOld, asm.R0, asm.DWord),
+			asm.Mov.Reg(asm.R1, asm.R0),
+			asm.JGE.Reg(asm.R1, asm.R2, late),
+			asm.Mov.Reg(asm.R1, asm.R2),
+			asm.JGT.Reg(asm.R1, asm.R5, "limited").WithSymbol(late),
+			asm.Add.Reg(asm.R1, asm.R4),
+			asm.CmpXchg.Mem(asm.R3, asm.R1, asm.DWord, chanNext),
+			asm.LoadMem(asm.R1, asm.RFP, claimOld, asm.DWord),
+			asm.JNE.Reg(asm.R0, asm.R1, fmt.Sprintf("again%d", try)),
+			asm.LoadMem(asm.R0, asm.RFP, claimCell, asm.DWord),
+			asm.Ja.Label("accepted"),
+			asm.Mov.Imm(asm.R0, 0).WithSymbol(fmt.Sprintf("again%d", try)),
+		)
 	}
+	ins = append(ins, drop("limited", chanLimited, asm.R3)...)
+	return append(ins, p.cut...)
 }
 
 // decide makes the decision of a demux program the present one.

@@ -51,7 +51,8 @@ type Link struct {
 	lender   lender
 	reserved int // frames, of the lender
 	programs *programs
-	detached bool // the sockets are closed
+	chans    *cells // of the node
+	detached bool   // the sockets are closed
 	closed   bool
 	promisc  int // socket that keeps the interface promiscuous, or -1
 	channels int // queues of the interface when it was opened
@@ -377,11 +378,21 @@ func (l *Link) closeSockets() (first error) {
 // Close implements nodeos.Link.
 func (l *Link) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil
-	}
+	done := l.closed
 	l.closed = true
+	var err error
+	if !done {
+		err = l.close()
+	}
+	l.mu.Unlock()
+	if !done && l.chans != nil { // this takes the node's locks, under which the node calls Claim
+		l.chans.release()
+	}
+	return err
+}
+
+// close is called with l.mu held.
+func (l *Link) close() error {
 	first := l.closeSockets()
 	if l.reserved > 0 {
 		l.lender.release(l.reserved)

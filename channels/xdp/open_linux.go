@@ -100,7 +100,10 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	if err != nil {
 		return err
 	}
-	if l.programs, err = newPrograms(l.channels, room(n.Pool()), l.info.HWAddr, promisc); err != nil {
+	if l.chans, err = cellsOf(n); err != nil {
+		return err
+	}
+	if l.programs, err = newPrograms(l.chans, l.channels, room(n.Pool()), l.info.HWAddr, promisc); err != nil {
 		return err
 	}
 	if err := l.attachProgram(ifindex, mode); err != nil {
