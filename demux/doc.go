@@ -10,7 +10,7 @@
 // the same mask shape share a hash table, so the cost grows with the number of shapes, not of rules.
 //
 // When several rules match, the one with the longest protocol string gets the packet, then the one with the
-// most bits in address and key, then the older one (lower ID). A packet goes to one rule only.
+// most bits in address and key, then the older one (lower Age, and among equals lower ID). A packet goes to one rule only.
 //
 // Package nodeos compiles a program whenever the channels of a link change and swaps it in; the old
 // one stays usable by whoever still reads it, for a program never changes. Drivers that share an interface with the

@@ -415,7 +415,7 @@ func (g *filterGen) group(n *node, gr *group) {
 	for i := range gr.shape {
 		g.piece(&gr.shape[i], int16(stackWords+8*i), next)
 	}
-	for i := range gr.table.ids {
+	for i := range gr.table.len() {
 		other := g.label()
 		for j, v := range gr.table.key(i) {
 			g.add(

@@ -211,7 +211,7 @@ func randomRules(t testing.TB, r *rand.Rand, link string, n int) []Rule {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ru := Rule{ID: uint32(id * 7 % 1009), Protocol: p, Local: Address{Top: p.Top()}}
+		ru := Rule{ID: uint32(id * 7 % 1009), Age: uint64(r.IntN(4)), Protocol: p, Local: Address{Top: p.Top()}}
 		if ls := locals[p.Top()]; len(ls) > 0 {
 			if ru.Local, err = ParseAddress(p.Top(), ls[r.IntN(len(ls))]); err != nil {
 				t.Fatal(err)

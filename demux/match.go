@@ -270,22 +270,85 @@ func (s *step) parseIPv6(b []byte) bool {
 
 // lookup asks n's groups. d is n's place on the path.
 func (n *node) lookup(w *path, data []byte, d int) (id uint32, ok bool) {
-	var key [maxWords]uint64
-	for _, g := range n.groups {
-		if ok && !g.sameBits {
+	var raw [maxLoads]uint64
+	var have [maxLoads]int8 // bytes of raw that there are
+	for i := range n.loads {
+		raw[i&(maxLoads-1)], have[i&(maxLoads-1)] = w.load(&n.loads[i], data)
+	}
+	var age uint64
+	for i := range n.probes {
+		p := &n.probes[i]
+		if ok && !p.same {
 			return id, true
 		}
-		if g.payload && w.steps[d].later {
-			continue
+		row := 0
+		t := &p.group.table
+		if !p.slow {
+			l0, l1 := p.load[0]&(maxLoads-1), p.load[1]&(maxLoads-1)
+			if have[l0] < p.need[0] || have[l1] < p.need[1] {
+				continue
+			}
+			key := [2]uint64{raw[l0] & p.mask[0], raw[l1] & p.mask[1]}
+			h := key[0]*hashMul[0] + key[1]*hashMul[1]
+			if f := h >> p.fshift; p.filter[f/64]>>(f%64)&1 == 0 {
+				continue
+			}
+			var hit bool
+			if row, hit = t.get(key[:len(p.group.shape)], h); !hit {
+				continue
+			}
+		} else {
+			var hit bool
+			if row, hit = p.group.lookup(w, data, d); !hit {
+				continue
+			}
 		}
-		if !g.extract(w, data, &key) {
-			continue
-		}
-		if got, hit := g.table.get(key[:len(g.shape)]); hit && (!ok || got < id) {
-			id, ok = got, true
+		if n, a := t.rule(row); !ok || a < age || a == age && n < id {
+			id, age, ok = n, a, true
 		}
 	}
 	return id, ok
+}
+
+// load loads up to eight bytes and returns how many there are.
+func (w *path) load(l *load, data []byte) (raw uint64, have int8) {
+	s := &w.steps[l.depth]
+	at := int(l.off)
+	switch l.anchor {
+	case atHeader:
+		at += s.hdr
+	case atPayload:
+		if s.later {
+			return 0, 0
+		}
+		at += s.pay
+	case atProto:
+		return uint64(s.proto) << 48, 8
+	}
+	if n := s.end - at; n < 8 {
+		for j := range max(n, 0) {
+			raw |= uint64(data[at+j]) << (56 - 8*j)
+		}
+		return raw, int8(max(n, 0))
+	}
+	return binary.BigEndian.Uint64(data[at:]), 8
+}
+
+// lookup is for groups whose words a node does not load for all.
+func (g *group) lookup(w *path, data []byte, d int) (row int, ok bool) {
+	if g.payload && w.steps[d].later {
+		return 0, false
+	}
+	var words [maxWords]uint64
+	if !g.extract(w, data, &words) {
+		return 0, false
+	}
+	key := words[:len(g.shape)]
+	h, t := hash(key), &g.table
+	if f := h >> t.fshift; t.filter[f/64]>>(f%64)&1 == 0 {
+		return 0, false
+	}
+	return t.get(key, h)
 }
 
 // extract fills key with the packet's masked words, or returns false when the packet is too short.

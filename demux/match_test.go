@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/janos-os/janos/packet"
 )
 
 // TestMatchAgainstNaive runs random rules over random packets through the program and through the reference.
@@ -124,6 +126,39 @@ func TestOverlap(t *testing.T) {
 	c.Free(p)
 }
 
+// TestAge has rules that match equally well, in one shape and in two: the older one gets the packet, whatever its number.
+func TestAge(t *testing.T) {
+	_, c := newPool(t)
+	f := build(hdr{dst: ip("10.0.0.1"), proto: 17, dport: 5000, payload: []byte("abc")})
+	aged := func(id uint32, age uint64, local, key string) Rule {
+		r := rule(t, id, "if/ether/ip/udp", local, key)
+		r.Age = age
+		return r
+	}
+	for _, tc := range []struct {
+		rules []Rule
+		want  uint32
+	}{
+		{[]Rule{aged(1, 9, ":5000", ""), aged(2, 3, ":5000", "")}, 2},
+		{[]Rule{aged(1, 3, ":5000", ""), aged(2, 9, ":5000", "")}, 1},
+		{[]Rule{aged(7, 3, ":5000", ""), aged(2, 3, ":5000", "")}, 2},
+		{[]Rule{aged(1, 1<<40, ":5000", ""), aged(2, 1, "", "0/6162")}, 2}, // two shapes of 16 bits
+		{[]Rule{aged(1, 1, ":5000", ""), aged(2, 1<<40, "", "0/6162")}, 1},
+		{[]Rule{aged(7, 4, ":5000", ""), aged(2, 4, "", "0/6162")}, 2},
+		{[]Rule{aged(1, 1, ":5000", ""), aged(2, 9, "", "0/616263")}, 2}, // more bits go before age
+	} {
+		pr, err := Compile(Ether, "e", tc.rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := c.AllocFrom(0, f)
+		if id, ok := pr.Match(p); !ok || id != tc.want {
+			t.Errorf("%v: rule %d %v, want %d", tc.rules, id, ok, tc.want)
+		}
+		c.Free(p)
+	}
+}
+
 func TestOtherBases(t *testing.T) {
 	_, c := newPool(t)
 	frame := build(hdr{dst: ip("10.0.0.1"), proto: 17, dport: 5, payload: []byte{1, 0, 0, 7, 0, 2, 0, 9, 42}})
@@ -227,37 +262,69 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
-func benchmarkMatch(b *testing.B, keys, shapes int) {
-	_, c := newPool(b)
+// scaleRules are keys on UDP payloads in so many mask shapes: a number at offset 8, and that some of the bytes before are even.
+func scaleRules(keys, shapes int) []Rule {
 	var rules []Rule
 	for i := range keys {
 		k := Key{}
 		for s := range i % shapes {
-			k = append(k, Tuple{Offset: 1 + s, Value: []byte{0}, Mask: []byte{0x01}})
+			k = append(k, Tuple{Offset: s, Value: []byte{0}, Mask: []byte{0x01}})
 		}
-		k = append(k, Tuple{Offset: 8, Value: []byte{byte(i >> 8), byte(i), 0, 0}})
+		k = append(k, Tuple{Offset: 8, Value: []byte{byte(i >> 8), byte(i)}})
 		rules = append(rules, Rule{ID: uint32(i), Protocol: Protocol{"e", []Layer{Ether, IPv4, UDP}}, Key: k})
 	}
-	pr, err := Compile(Ether, "e", rules)
+	return rules
+}
+
+// BenchmarkMatch has packets for all keys in turn, for those of the shape that is asked last, and for none.
+func BenchmarkMatch(b *testing.B) {
+	for _, n := range [...][2]int{{1, 1}, {64, 1}, {4096, 1}, {4096, 2}, {4096, 4}, {4096, 8}} {
+		for _, which := range [...]string{"all", "last", "none"} {
+			if n[0] == 1 && which == "last" {
+				continue
+			}
+			b.Run(fmt.Sprintf("keys=%d/shapes=%d/%s", n[0], n[1], which), func(b *testing.B) { benchmarkMatch(b, n[0], n[1], which) })
+		}
+	}
+}
+
+func benchmarkMatch(b *testing.B, keys, shapes int, which string) {
+	pool, err := packet.NewPool(packet.PoolSpec{Frames: 4096})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer pool.Close()
+	c := pool.Cache(0)
+	pr, err := Compile(Ether, "e", scaleRules(keys, shapes))
 	if err != nil {
 		b.Fatal(err)
 	}
 	if pr.Shapes() != min(shapes, keys) {
 		b.Fatalf("%d shapes", pr.Shapes())
 	}
-	f := build(hdr{dst: ip("10.0.0.1"), proto: 17, payload: make([]byte, 18)})
-	p := c.AllocFrom(0, f)
+	var ps [1024]*packet.Packet
+	size := 0
+	for i := range ps {
+		pay := make([]byte, 22)
+		k := i * 4099 % keys
+		switch which {
+		case "last":
+			k -= k % shapes
+		case "none":
+			k += 1 << 15
+		}
+		pay[8], pay[9] = byte(k>>8), byte(k)
+		f := build(hdr{dst: ip("10.0.0.1"), proto: 17, payload: pay})
+		ps[i], size = c.AllocFrom(0, f), len(f)
+		defer c.Free(ps[i])
+	}
 	b.ReportAllocs()
-	for b.Loop() {
-		if _, ok := pr.Match(p); !ok {
+	for i := 0; b.Loop(); i++ {
+		p := ps[i%len(ps)]
+		if _, ok := pr.Match(p); ok {
+			p.Push(size - p.Len())
+		} else if which != "none" {
 			b.Fatal("no match")
 		}
-		p.Push(len(f) - p.Len())
-	}
-}
-
-func BenchmarkMatch(b *testing.B) {
-	for _, n := range [...][2]int{{1, 1}, {64, 1}, {4096, 1}, {4096, 8}} {
-		b.Run(fmt.Sprintf("keys=%d/shapes=%d", n[0], n[1]), func(b *testing.B) { benchmarkMatch(b, n[0], n[1]) })
 	}
 }

@@ -15,6 +15,7 @@ type naive struct {
 
 type naiveHit struct {
 	layers, bits int
+	age          uint64
 	id           uint32
 	pay, end     int
 }
@@ -32,7 +33,8 @@ func (n *naive) match(b []byte) (naiveHit, bool) {
 			continue
 		}
 		better := !found || h.layers > best.layers ||
-			h.layers == best.layers && (h.bits > best.bits || h.bits == best.bits && h.id < best.id)
+			h.layers == best.layers && (h.bits > best.bits ||
+				h.bits == best.bits && (h.age < best.age || h.age == best.age && h.id < best.id))
 		if better {
 			best, found = h, true
 		}
@@ -178,7 +180,7 @@ func naiveRule(r *Rule, frame []byte) (naiveHit, bool) {
 		}
 	}
 	depth := len(r.Protocol.Layers)
-	h := naiveHit{layers: depth, id: r.ID, pay: start, end: end}
+	h := naiveHit{layers: depth, age: r.Age, id: r.ID, pay: start, end: end}
 	a := r.Local
 	ipMatches := func(at int, p netip.Prefix, v6 bool) bool {
 		if !p.IsValid() {

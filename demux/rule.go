@@ -42,6 +42,7 @@ const maxWords = 16
 // normal is a rule as the back ends want it: a chain of layers and masked words.
 type normal struct {
 	id     uint32
+	age    uint64
 	layers []Layer
 	shape  []piece
 	value  []uint64
@@ -98,7 +99,7 @@ func (r *Rule) normalize(base Layer, link string) (*normal, error) {
 			}
 		}
 	}
-	n := &normal{id: r.ID, layers: layers}
+	n := &normal{id: r.ID, age: r.Age, layers: layers}
 	return n, r.pack(n, all)
 }
 
