@@ -29,13 +29,15 @@ const (
 	OpMakeDir                     // Domain.MakeDir; the same
 	OpRemoveFile                  // Domain.RemoveFile; the same
 	OpRenameFile                  // Domain.RenameFile; the same, with the old name
+	OpNewHeap                     // Domain.NewHeap; path of the domain and the heap's name
+	OpNewRegion                   // Domain.NewRegion; path of the domain and the region's name
 	NumOperations
 )
 
 var operationNames = [NumOperations]string{
 	"new-domain", "terminate", "new-task", "new-fd", "new-in-channel", "new-out-channel", "new-cut-channel",
 	"new-memory-pool", "set-memory-pool", "end-memory-pool", "open-link", "close-link",
-	"read-file", "write-file", "make-directory", "remove-file", "rename-file",
+	"read-file", "write-file", "make-directory", "remove-file", "rename-file", "new-heap", "new-region",
 }
 
 // String returns the operation's name.

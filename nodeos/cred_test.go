@@ -98,6 +98,8 @@ var calls = map[Operation]struct {
 	OpWriteFile:  {"node/d/g", func(g *guarded) error { _, err := g.d.OpenFile("g", Writing); return err }},
 	OpMakeDir:    {"node/d/g", func(g *guarded) error { return g.d.MakeDir("g") }},
 	OpRemoveFile: {"node/d/f", func(g *guarded) error { return g.d.RemoveFile("f") }},
+	OpNewHeap:    {"node/d/x", func(g *guarded) error { _, err := g.d.NewHeap(HeapSpec{Name: "x"}); return err }},
+	OpNewRegion:  {"node/d/x", func(g *guarded) error { _, err := g.d.NewRegion(RegionSpec{Name: "x", Size: 1}); return err }},
 	OpRenameFile: {"node/d/f", func(g *guarded) error { return g.d.RenameFile("f", "g") }},
 }
 

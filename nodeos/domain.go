@@ -2,6 +2,7 @@ package nodeos
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,7 @@ type Domain struct {
 	inChans  []*InChan
 	hooks    []func()
 	pools    []*MemPool // the oldest first
+	holdings []holding  // the same
 	pending  int        // children and workers to wait for while terminating
 }
 
@@ -344,6 +346,40 @@ func (d *Domain) OnDestroy(fn func()) bool {
 	return true
 }
 
+// holding is something that a domain holds and that ends with it.
+type holding interface{ end() }
+
+// hold makes h end with d, or refuses because d ends already.
+func (d *Domain) hold(h holding) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.State() != Active || d.parent == nil && d.node.closing.Load() {
+		return errs.New(errs.Dead, "domain %s is %s, or its node closes", d.Path(), d.State())
+	}
+	d.holdings = append(d.holdings, h)
+	return nil
+}
+
+// letGo is the opposite of hold.
+func (d *Domain) letGo(h holding) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if i := slices.Index(d.holdings, h); i >= 0 {
+		d.holdings = slices.Delete(d.holdings, i, i+1)
+	}
+}
+
+// endHoldings ends what d holds, the latest first, when nothing of d runs any more.
+func (d *Domain) endHoldings() {
+	d.mu.Lock()
+	hs := d.holdings
+	d.holdings = nil
+	d.mu.Unlock()
+	for i := len(hs) - 1; i >= 0; i-- {
+		hs[i].end()
+	}
+}
+
 // Terminate ends the domain and all below it. It may be called from anywhere, from inside the domain too,
 // does not wait, and only the first call's reason counts. Done tells when it is over.
 func (d *Domain) Terminate(reason error) {
@@ -434,6 +470,7 @@ func (d *Domain) finish() {
 		hooks[i]()
 	}
 	d.files.end()
+	d.endHoldings()
 	for _, c := range inChans {
 		c.drain(w.cache)
 	}

@@ -27,12 +27,13 @@ type NodeSpec struct {
 
 // Node is a machine's worth of domains. Everything on it ends with Close.
 type Node struct {
-	spec    NodeSpec
-	clk     clock.Clock
-	pool    *packet.Pool
-	root    *Domain
-	workers []*Worker
-	closing atomic.Bool
+	spec     NodeSpec
+	clk      clock.Clock
+	pool     *packet.Pool
+	root     *Domain
+	workers  []*Worker
+	closing  atomic.Bool
+	mappings mappings
 
 	// feeding is held while links are given channels, which takes system calls, and is taken before mu. mu is held for moments
 	// only: domains that end on a worker take it.
@@ -218,6 +219,7 @@ func (n *Node) endRoot() {
 		for i := len(hooks) - 1; i >= 0; i-- {
 			hooks[i]()
 		}
+		d.endHoldings()
 		for _, c := range inChans {
 			c.drain(w.cache)
 		}
