@@ -107,7 +107,7 @@ func UDPFrame(dst [6]byte, port uint16, payload []byte) []byte {
 
 // frames sends each sort of frame that a link may carry.
 func (f *Fixture) frames(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 0)
 	mac := f.MAC()
 	port := fmt.Sprintf(":%d", Port)
@@ -170,7 +170,7 @@ func (f *Fixture) frames(t *testing.T) {
 
 // kinds checks the annotation of how a frame was addressed.
 func (f *Fixture) kinds(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 0)
 	s := NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", Port), "")
 	for _, c := range []struct {
@@ -190,7 +190,7 @@ func (f *Fixture) kinds(t *testing.T) {
 
 // foreign sends to somebody else's hardware address.
 func (f *Fixture) foreign(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 0)
 	s := NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", Port), "")
 	f.Inject(t, UDPFrame([6]byte{2, 0x77, 9, 9, 9, 9}, Port, []byte("not for us")))

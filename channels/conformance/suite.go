@@ -27,6 +27,8 @@ type Fixture struct {
 	Sent func(t *testing.T) []byte
 	// MAC is the link's hardware address, or returns zero.
 	MAC func() [6]byte
+	// Workers is how many workers the nodes have, one if 0; Open may share the link among them.
+	Workers int
 	// Dst is set on packets that are sent, where the base is UDP.
 	Dst netip.AddrPort
 }
@@ -67,10 +69,14 @@ func (f *Fixture) protocol() (proto, addr string) {
 	return "l0/ether/ip/udp", fmt.Sprintf(":%d", Port)
 }
 
-// NewNode returns a node with one worker that ends with the test.
-func NewNode(t testing.TB) *nodeos.Node {
+// NewNode returns a node with one worker, or so many, that ends with the test.
+func NewNode(t testing.TB, workers ...int) *nodeos.Node {
 	t.Helper()
-	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "dut", Clock: clock.NewReal(), Packets: packet.PoolSpec{Frames: 2048}})
+	spec := nodeos.NodeSpec{Name: "dut", Clock: clock.NewReal(), Packets: packet.PoolSpec{Frames: 2048}}
+	for _, w := range workers {
+		spec.Workers = w
+	}
+	n, err := nodeos.NewNode(spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +180,7 @@ func numbered(kind byte, i, size int) []byte {
 }
 
 func (f *Fixture) deliver(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 0)
 	proto, addr := f.protocol()
 	a := NewSink(t, n, proto, addr, "0/61")
@@ -215,7 +221,7 @@ func (f *Fixture) flushThrough(t *testing.T, a *Sink) {
 }
 
 func (f *Fixture) send(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 0)
 	out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "l0"})
 	if err != nil {
@@ -276,7 +282,7 @@ func (f *Fixture) send(t *testing.T) {
 
 // changeUnderTraffic opens and closes a channel while another one has traffic.
 func (f *Fixture) changeUnderTraffic(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 0)
 	proto, addr := f.protocol()
 	stays := NewSink(t, n, proto, addr, "0/61")
@@ -318,13 +324,15 @@ func (f *Fixture) changeUnderTraffic(t *testing.T) {
 
 // overflow fills the ring while the worker is held up.
 func (f *Fixture) overflow(t *testing.T) {
-	n := NewNode(t)
+	n := NewNode(t, max(f.Workers, 1))
 	f.Open(t, n, "l0", 16)
 	proto, addr := f.protocol()
 	s := NewSink(t, n, proto, addr, "0/61")
 	held, release := make(chan bool), make(chan bool)
-	n.Worker(0).Post(func() { close(held); <-release })
-	<-held
+	for i := range max(f.Workers, 1) {
+		n.Worker(i).Post(func() { held <- true; <-release })
+		<-held
+	}
 	const count = 6000
 	for i := range count {
 		f.Inject(t, f.Wrap(numbered('a', i, 1200)))
@@ -348,7 +356,7 @@ func (f *Fixture) overflow(t *testing.T) {
 // close opens and closes links and looks for what stays.
 func (f *Fixture) close(t *testing.T) {
 	once := func() {
-		n := NewNode(t)
+		n := NewNode(t, max(f.Workers, 1))
 		f.Open(t, n, "l0", 0)
 		proto, addr := f.protocol()
 		s := NewSink(t, n, proto, addr, "")

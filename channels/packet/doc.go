@@ -35,6 +35,13 @@
 // with blocks and 1.7 us with slots. Where a packet crosses several nodes, as in a laboratory network, use latency=low.
 // Smaller blocks would not help: a block must hold a super-frame of 64 KiB, and the timer waits for the block, not for its size.
 //
+// # Several workers
+//
+// With LinkSpec.Workers each of these workers has a ring and a socket to send by. The kernel gives all frames of a flow, in both of its
+// directions, to one ring (PACKET_FANOUT_HASH over addresses, protocol and ports; fragments by addresses), so a flow's order is
+// kept; what is not IP goes to the first worker. All rings have the same filter. While rules are replaced, one ring
+// may have the new ones before another has; still each packet is judged once, for the node and the host alike.
+//
 // # Options
 //
 //	latency   normal or low

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/channels/conformance"
+	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/internal/netns/netnstest"
 	"github.com/janos-os/janos/nodeos"
@@ -257,19 +258,24 @@ func each(t *testing.T, fn func(t *testing.T, w *network, o map[string]string)) 
 func spec(o map[string]string) nodeos.LinkSpec { return nodeos.LinkSpec{Name: "l0", Opts: o} }
 
 func TestConformance(t *testing.T) {
-	each(t, func(t *testing.T, w *network, o map[string]string) {
-		conformance.Run(t, conformance.Fixture{
-			Base: 1,
-			Open: func(t *testing.T, n *nodeos.Node, name string, ring int) {
-				l := w.open(t, n, nodeos.LinkSpec{Name: name, Ring: ring, Opts: o})
-				if notes := l.Info().Notes; len(notes) > 0 {
-					t.Errorf("degraded: %v", notes)
-				}
-			},
-			Inject: func(t *testing.T, frames ...[]byte) { w.inject(t, frames...) },
-			Sent:   func(t *testing.T) []byte { return w.sent(t) },
-			MAC:    func() [6]byte { return w.mac },
-		})
+	each(t, func(t *testing.T, w *network, o map[string]string) { w.conform(t, nodeos.LinkSpec{Opts: o}) })
+}
+
+// conform runs the suite over links of a Spec.
+func (w *network) conform(t *testing.T, spec nodeos.LinkSpec) {
+	conformance.Run(t, conformance.Fixture{
+		Base:    demux.Ether,
+		Workers: len(spec.Workers),
+		Open: func(t *testing.T, n *nodeos.Node, name string, ring int) {
+			spec.Name, spec.Ring = name, ring
+			l := w.open(t, n, spec)
+			if notes := l.Info().Notes; len(notes) > 0 {
+				t.Errorf("degraded: %v", notes)
+			}
+		},
+		Inject: func(t *testing.T, frames ...[]byte) { w.inject(t, frames...) },
+		Sent:   func(t *testing.T) []byte { return w.sent(t) },
+		MAC:    func() [6]byte { return w.mac },
 	})
 }
 

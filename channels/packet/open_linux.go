@@ -43,7 +43,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	if device == "" {
 		device = spec.Name
 	}
-	l := &Link{promisc: promisc, tx: -1, out: linkio.NewOutbox()}
+	l := &Link{promisc: promisc}
 	ifindex, err := l.describe(device, number, spec)
 	if err != nil {
 		return nil, err
@@ -56,17 +56,22 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	if longest := l.info.MTU + demux.EtherLen + 2*demux.VLANLen; longest > l.room {
 		l.info.Notes = append(l.info.Notes, fmt.Sprintf("MTU %d is more than the node's packet frames hold (%d): longer frames are dropped and counted", l.info.MTU, l.room-demux.EtherLen-2*demux.VLANLen))
 	}
-	l.ring, err = sys.OpenPacketRing(sys.RingSpec{
-		Ifindex: ifindex, Frames: ring, MaxLen: l.info.MTU + demux.EtherLen + 2*demux.VLANLen,
-		Blocks: !low, RetireMS: 1, Promisc: promisc, VNet: true,
-	})
-	if err != nil {
-		return nil, kernelError(spec.Name, err)
+	for range max(len(spec.Workers), 1) {
+		p := &port{of: l, tx: -1, out: linkio.NewOutbox()}
+		l.ports = append(l.ports, p)
+		p.ring, err = sys.OpenPacketRing(sys.RingSpec{
+			Ifindex: ifindex, Frames: ring, MaxLen: l.info.MTU + demux.EtherLen + 2*demux.VLANLen,
+			Blocks: !low, RetireMS: 1, Promisc: promisc, VNet: true,
+		})
+		if err == nil {
+			p.tx, err = sys.OpenPacketSender(ifindex, bypass)
+		}
+		if err != nil {
+			l.Close()
+			return nil, kernelError(spec.Name, err)
+		}
 	}
-	if l.tx, err = sys.OpenPacketSender(ifindex, bypass); err != nil {
-		l.ring.Close()
-		return nil, kernelError(spec.Name, err)
-	}
+	l.port = l.ports[0]
 	if noBPF {
 		err = fs.ErrPermission
 	} else {
@@ -89,13 +94,32 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		err = l.Claim(nodeos.Claims{Program: nothing})
 	}
 	if err == nil {
-		err = l.ring.Bind()
+		err = l.bind()
 	}
 	if err != nil {
 		l.Close()
 		return nil, kernelError(spec.Name, err)
 	}
 	return l, nil
+}
+
+// bind begins reception. With several rings, all have their filters, which take nothing yet, before the first is bound, so that no
+// frame is there twice while they come together.
+func (l *Link) bind() error {
+	var group uint16
+	for _, p := range l.ports {
+		if err := p.ring.Bind(); err != nil {
+			return err
+		}
+		if len(l.ports) > 1 {
+			id, err := p.ring.Fanout(group)
+			if err != nil {
+				return err
+			}
+			group = id
+		}
+	}
+	return nil
 }
 
 // describe fills in l.info from the host's interface.

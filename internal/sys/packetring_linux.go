@@ -164,6 +164,26 @@ func (r *PacketRing) Bind() error {
 	return nil
 }
 
+// Fanout makes the bound ring one of those that share the frames of their interface, those of one flow, in either direction,
+// to one ring; frames that are not IP go to the first (PACKET_FANOUT_HASH). The group is 0 for the first ring, which makes a new
+// one in its network namespace, and for the others what it returned. Frames that the group's member has no room for are lost.
+func (r *PacketRing) Fanout(group uint16) (uint16, error) {
+	how := unix.PACKET_FANOUT_HASH | unix.PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+	if group == 0 {
+		how |= unix.PACKET_FANOUT_FLAG_UNIQUEID // Linux 4.12
+	}
+	err := unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how<<16|int(group))
+	if err == unix.EINVAL { // before Linux 5.16 the flag of the ring itself decides
+		how &^= unix.PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+		err = unix.SetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_FANOUT, how<<16|int(group))
+	}
+	if err != nil {
+		return 0, fmt.Errorf("sharing an interface among packet sockets (PACKET_FANOUT): %w", err)
+	}
+	id, err := unix.GetsockoptInt(r.fd, unix.SOL_PACKET, unix.PACKET_FANOUT)
+	return uint16(id), err
+}
+
 // FD returns the socket's descriptor, which stays the ring's.
 func (r *PacketRing) FD() int { return r.fd }
 

@@ -23,6 +23,17 @@ func (c *Counters) Stats() nodeos.LinkStats {
 	}
 }
 
+// AddTo adds the counters to s, for links that have several.
+func (c *Counters) AddTo(s *nodeos.LinkStats) {
+	n := c.Stats()
+	s.RxPackets += n.RxPackets
+	s.RxBytes += n.RxBytes
+	s.RxDrops += n.RxDrops
+	s.TxPackets += n.TxPackets
+	s.TxBytes += n.TxBytes
+	s.TxDrops += n.TxDrops
+}
+
 // Received counts a packet that came in.
 func (c *Counters) Received(bytes int) {
 	c.RxPackets.Add(1)
