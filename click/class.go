@@ -135,6 +135,7 @@ type ParseOptions struct {
 	Vars    map[string]string                                // override global define()s
 	Library func(name string) (file, text string, err error) // for require(library NAME); nil refuses
 	Limit   int                                              // elements; 0: lang.DefaultMaxElements
+	Lines   bool                                             // places in errors are file and line, without a column, as Click prints them
 }
 
 // Parse reads a configuration. The name is for messages. The error has every mistake of the text, with
@@ -146,7 +147,7 @@ func Parse(name, text string, opt ParseOptions) (*GraphSpec, error) {
 	}
 	g, err := lang.ParseGraph(name, src, lang.Options{
 		IsClass: func(n string) bool { return LookupClass(n) != nil },
-		Vars:    opt.Vars, Library: opt.Library, MaxElements: opt.Limit,
+		Vars:    opt.Vars, Library: opt.Library, MaxElements: opt.Limit, Lines: opt.Lines,
 	})
 	if err != nil {
 		return nil, err

@@ -98,6 +98,9 @@ func (e *Base) Owner() packet.Owner { return e.router.owner }
 // Output returns where elements print to.
 func (e *Base) Output() io.Writer { return e.router.output }
 
+// Stdout returns where scripts print to.
+func (e *Base) Stdout() io.Writer { return e.router.stdout }
+
 // Inputs returns the number of inputs.
 func (e *Base) Inputs() int { return e.nin }
 

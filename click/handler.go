@@ -12,15 +12,17 @@ import (
 // Handler is a named value of an element that can be read, written, or both. Its functions run on the
 // router's worker.
 type Handler struct {
-	Name  string
-	Read  func(param string) (string, error) // nil: write-only
-	Write func(value string) error           // nil: read-only; a refused value must change nothing
-	Raw   bool                               // the value's last newline belongs to it
+	Name    string
+	Read    func(param string) (string, error) // nil: write-only
+	Write   func(value string) error           // nil: read-only; a refused value must change nothing
+	Raw     bool                               // the value's last newline belongs to it
+	Private bool                               // not to be called from outside of the process
 }
 
 // Handlers is where an element registers its handlers.
 type Handlers struct {
 	byName map[string]*Handler
+	others func(name string) *Handler
 }
 
 // HandlerAdder is an element with handlers of its own.
@@ -44,7 +46,7 @@ func (h *Handlers) Add(n Handler) {
 	if n.Write != nil {
 		k.Write = n.Write
 	}
-	k.Raw = k.Raw || n.Raw
+	k.Raw, k.Private = k.Raw || n.Raw, k.Private || n.Private
 }
 
 // Read registers a function that returns text.
@@ -55,6 +57,21 @@ func (h *Handlers) Read(name string, fn func() string) {
 // Write registers a function that takes text.
 func (h *Handlers) Write(name string, fn func(value string) error) {
 	h.Add(Handler{Name: name, Write: fn})
+}
+
+// Others makes fn answer for all names that are not registered; it returns nil for those that are none.
+func (h *Handlers) Others(fn func(name string) *Handler) { h.others = fn }
+
+// Has reports whether there is a handler of that name, which Others does not count for.
+func (h *Handlers) Has(name string) bool { return h != nil && h.byName[name] != nil }
+
+// find returns a handler, or nil.
+func (h *Handlers) find(name string) *Handler {
+	k := h.byName[name]
+	if k == nil && h.others != nil {
+		k = h.others(name)
+	}
+	return k
 }
 
 // Count makes a counter readable.
@@ -198,17 +215,23 @@ func lines(s []string) string {
 }
 
 // lookup finds a handler by its full name: element.handler, or a global one's name alone.
-func (r *Router) lookup(name string) (*Handler, error) {
+func (r *Router) lookup(name string) (*Handler, error) { return r.lookupFrom("", name) }
+
+// lookupFrom finds a handler as an element of the given name writes it: elements of its own compound need no prefix.
+func (r *Router) lookupFrom(from, name string) (*Handler, error) {
 	h := r.globals
 	short := name
 	if el, rest, ok := cutLast(name, '.'); ok {
-		e := r.Element(el)
+		e := r.find(from, el)
 		if e == nil {
 			return nil, errs.New(errs.NotFound, "no element named '%s'", el)
 		}
 		h, short = e.base().handlers, rest
 	}
-	k := h.byName[short]
+	if h == nil {
+		return nil, errs.New(errs.WouldBlock, "handler '%s': the router is being initialized", name)
+	}
+	k := h.find(short)
 	if k == nil {
 		return nil, errs.New(errs.NotFound, "no handler named '%s'", name)
 	}
@@ -249,6 +272,31 @@ func (r *Router) ReadHere(name, param string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return k.read(name, param)
+}
+
+// LookupHandler finds a handler as the element names it: those of its own compound come first.
+func (e *Base) LookupHandler(name string) (*Handler, error) { return e.router.lookupFrom(e.name, name) }
+
+// ReadHandler reads a handler that the element names, see LookupHandler. On the worker.
+func (e *Base) ReadHandler(name, param string) (string, error) {
+	k, err := e.LookupHandler(name)
+	if err != nil {
+		return "", err
+	}
+	return k.read(name, param)
+}
+
+// WriteHandler writes a handler that the element names, see LookupHandler. On the worker.
+func (e *Base) WriteHandler(name, value string) error {
+	k, err := e.LookupHandler(name)
+	if err != nil {
+		return err
+	}
+	return k.write(name, value)
+}
+
+func (k *Handler) read(name, param string) (string, error) {
 	if k.Read == nil {
 		return "", errs.New(errs.Permission, "handler '%s' is write-only", name)
 	}
@@ -261,6 +309,10 @@ func (r *Router) WriteHere(name, value string) error {
 	if err != nil {
 		return err
 	}
+	return k.write(name, value)
+}
+
+func (k *Handler) write(name, value string) error {
 	if k.Write == nil {
 		return errs.New(errs.Permission, "handler '%s' is read-only", name)
 	}

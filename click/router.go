@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"
@@ -21,6 +22,8 @@ type Env struct {
 	Worker int            // runs the router; -1: the domain's home worker
 	Rand   *clock.Rand    // the router's alone; nil: a new stream of the node's
 	Output io.Writer      // where elements print; nil: standard error
+	Stdout io.Writer      // where scripts print what they are to print; nil: standard output
+	Host   bool           // elements may use the process's rights on the host: open files, send signals
 	// Values are things that elements of other packages need, by names that those packages define.
 	Values map[string]any
 }
@@ -32,6 +35,8 @@ type Router struct {
 	owner    packet.Owner
 	rand     *clock.Rand
 	output   io.Writer
+	stdout   io.Writer
+	host     bool
 	values   map[string]any
 	elements []Element
 	byName   map[string]int
@@ -64,12 +69,15 @@ func New(spec *GraphSpec, env Env) (*Router, error) {
 		w = node.Worker(env.Worker)
 	}
 	r := &Router{spec: spec, domain: env.Domain, owner: env.Domain.Owner(), rand: env.Rand, output: env.Output,
-		values: env.Values, done: make(chan struct{}), byName: map[string]int{}}
+		stdout: env.Stdout, host: env.Host, values: env.Values, done: make(chan struct{}), byName: map[string]int{}}
 	if r.rand == nil {
 		r.rand = node.NewRand()
 	}
 	if r.output == nil {
 		r.output = os.Stderr
+	}
+	if r.stdout == nil {
+		r.stdout = os.Stdout
 	}
 	r.thread = &Thread{router: r, worker: w, cache: w.Cache()}
 	for range 32 {
@@ -250,6 +258,12 @@ func (r *Router) Thread() *Thread { return r.thread }
 
 // Rand returns the router's source of random numbers. On the worker or in Initialize.
 func (r *Router) Rand() *clock.Rand { return r.rand }
+
+// Host reports whether elements may use the rights of the process on the host.
+func (r *Router) Host() bool { return r.host }
+
+// Wall returns the calendar time.
+func (r *Router) Wall() time.Time { return r.domain.Node().Clock().Wall() }
 
 // Value returns what Env.Values has under a name, or nil.
 func (r *Router) Value(name string) any { return r.values[name] }

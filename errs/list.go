@@ -42,18 +42,34 @@ func (a *At) Unwrap() error { return a.Err }
 
 // List collects the errors of one configuration. The zero value is empty and
 // ready for use. It is not safe for concurrent use.
-type List struct{ errs []error }
+type List struct {
+	Lines bool // leave the columns out of places
+	errs  []error
+}
 
 // Add appends err unless it is nil.
 func (l *List) Add(err error) {
+	if at, ok := err.(*At); ok && l.Lines {
+		err = &At{Pos: at.Pos.line(), Err: at.Err}
+	}
 	if err != nil {
 		l.errs = append(l.errs, err)
 	}
 }
 
+// line returns the place without its column.
+func (p Pos) line() Pos { return Pos{File: p.File, Line: p.Line} }
+
 // Addf appends an Invalid error at pos.
 func (l *List) Addf(pos Pos, format string, args ...any) {
-	l.errs = append(l.errs, &At{Pos: pos, Err: New(Invalid, format, args...)})
+	if l.Lines {
+		for i, a := range args {
+			if p, ok := a.(Pos); ok {
+				args[i] = p.line()
+			}
+		}
+	}
+	l.Add(&At{Pos: pos, Err: New(Invalid, format, args...)})
 }
 
 // Len returns how many errors were added.

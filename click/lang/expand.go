@@ -92,7 +92,7 @@ func (x *expander) expand(s string, e *env) string {
 
 // escapeKeepDollar escapes a value for double quotes. A dollar sign in a value is not looked
 // at again, except by a reader of the printed graph, who finds no such variable.
-func escapeKeepDollar(s string) string { return strings.ReplaceAll(escape(s), `\$`, `$`) }
+func escapeKeepDollar(s string) string { return strings.ReplaceAll(Escape(s), `\$`, `$`) }
 
 // variable evaluates the reference at the start of s: $x, ${x}, ${x-default} or ${x[n]}.
 func (x *expander) variable(s string, e *env) (value string, n int, ok bool) {

@@ -19,6 +19,8 @@ type Options struct {
 	Library func(name string) (file, text string, err error)
 	// MaxElements bounds the flat graph; 0 means DefaultMaxElements.
 	MaxElements int
+	// Lines leaves the columns out of the places in errors, as Click does.
+	Lines bool
 }
 
 // DefaultMaxElements is how many elements a flat graph may have when Options does not say.
@@ -38,8 +40,13 @@ func (o *Options) maxElements() int {
 
 // ParseGraph is Parse and Flatten. The error, an errs.List's, has all errors of both.
 func ParseGraph(name, src string, opt Options) (*Graph, error) {
-	var list errs.List
+	list := errs.List{Lines: opt.Lines}
 	g := Flatten(Parse(name, src, &list), opt, &list)
+	for i := range g.Elements {
+		if opt.Lines {
+			g.Elements[i].Pos.Col = 0
+		}
+	}
 	return g, list.Err()
 }
 

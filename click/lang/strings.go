@@ -235,11 +235,11 @@ func Quote(s string) string {
 	if plain {
 		return s
 	}
-	return `"` + escape(s) + `"`
+	return `"` + Escape(s) + `"`
 }
 
-// escape returns s in a form that may stand within double quotes.
-func escape(s string) string {
+// Escape returns s in a form that may stand within double quotes.
+func Escape(s string) string {
 	const hex = "0123456789abcdef"
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {

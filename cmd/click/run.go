@@ -13,6 +13,7 @@ import (
 	_ "github.com/janos-os/janos/channels/all"
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements"
+	"github.com/janos-os/janos/click/elements/control"
 	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/demux"
@@ -22,8 +23,8 @@ import (
 // simStart is what the calendar reads when simulated time begins.
 const simStart = 1_000_000_000
 
-// run is the whole command; it returns the exit status.
-func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// run is the whole command; it returns the exit status. A signal ends it unless a script of the configuration takes it.
+func run(ctx context.Context, signals <-chan os.Signal, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args)
 	switch {
 	case err != nil:
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "click: %v\n", err)
 		return 1
 	}
-	spec, err := click.Parse(name, text, click.ParseOptions{Vars: o.vars, Library: library})
+	spec, err := click.Parse(name, text, click.ParseOptions{Vars: o.vars, Library: library, Lines: true})
 	if err != nil {
 		fmt.Fprintf(stderr, "%v\nRouter could not be initialized!\n", err)
 		return 1
@@ -56,14 +57,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 			return 1
 		}
 	}
-	s, err := start(o, spec, stderr)
+	s, err := start(o, spec, stdout, stderr)
 	if err != nil {
 		fmt.Fprintf(stderr, "%v\nRouter could not be initialized!\n", err)
 		return 1
 	}
 	defer s.close()
 	if !o.quit {
-		s.drive(ctx)
+		s.drive(ctx, signals)
 	}
 	s.router.Stop()
 	return s.report(o, stdout, stderr)
@@ -118,7 +119,7 @@ type session struct {
 	router *click.Router
 }
 
-func start(o *options, spec *click.GraphSpec, out io.Writer) (*session, error) {
+func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, error) {
 	s := &session{}
 	ns := nodeos.NodeSpec{Name: "click"}
 	if o.sim {
@@ -133,7 +134,7 @@ func start(o *options, spec *click.GraphSpec, out io.Writer) (*session, error) {
 		return nil, err
 	}
 	if err = openLinks(s.node, spec, o.driver); err == nil {
-		s.router, err = click.New(spec, click.Env{Domain: s.node.Root(), Output: out})
+		s.router, err = click.New(spec, click.Env{Domain: s.node.Root(), Output: out, Stdout: stdout, Host: true})
 	}
 	if err != nil {
 		s.node.Close()
@@ -170,17 +171,26 @@ func openLinks(n *nodeos.Node, spec *click.GraphSpec, driver string) error {
 	return nil
 }
 
-// drive runs the router until it stops or ctx ends.
-func (s *session) drive(ctx context.Context) {
-	if s.clk == nil {
+// drive runs the router until it stops, ctx ends or a signal comes that no script takes.
+func (s *session) drive(ctx context.Context, signals <-chan os.Signal) {
+	for s.clk == nil {
 		select {
 		case <-ctx.Done():
+			return
 		case <-s.router.Done():
+			return
+		case sig := <-signals:
+			if !control.Handles(s.router, sig) {
+				return
+			}
 		}
-		return
 	}
 	for {
 		select {
+		case sig := <-signals:
+			if !control.Handles(s.router, sig) {
+				return
+			}
 		case <-ctx.Done():
 			return
 		case <-s.router.Done():

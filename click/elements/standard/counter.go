@@ -84,7 +84,7 @@ func (e *Counter) Act(b *packet.Batch) {
 
 func (e *Counter) ring(k *call) {
 	k.at = 0
-	if err := e.Router().WriteHere(k.handler, k.value); err != nil {
+	if err := e.WriteHandler(k.handler, k.value); err != nil {
 		fmt.Fprintf(e.Output(), "%s: %v\n", e.Name(), err)
 	}
 }
