@@ -14,6 +14,7 @@ import (
 
 	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/node"
 )
 
 // maxLine bounds a line of a stream.
@@ -101,14 +102,44 @@ func (c *Client) Accounts(ctx context.Context) (as []Account, err error) {
 	return as, c.get(ctx, "/v1/accounts", &as)
 }
 
+// Links returns how the links of the node file are, in its order.
+func (c *Client) Links(ctx context.Context) (ls []node.LinkState, err error) {
+	return ls, c.get(ctx, "/v1/links", &ls)
+}
+
+// Domains returns the domains, parents first.
+func (c *Client) Domains(ctx context.Context) (ds []node.DomainState, err error) {
+	return ds, c.get(ctx, "/v1/domains", &ds)
+}
+
+// Pools returns the memory pools of the node file.
+func (c *Client) Pools(ctx context.Context) (ps []node.PoolState, err error) {
+	return ps, c.get(ctx, "/v1/pools", &ps)
+}
+
+// Config returns the node file as it is now.
+func (c *Client) Config(ctx context.Context) (string, error) { return c.text(ctx, "/v1/config") }
+
+// Reload has the node take another file, see Reload.
+func (c *Client) Reload(ctx context.Context, r Reload) error {
+	return c.post(ctx, "/v1/reload", r, new(struct{}))
+}
+
+// Confirm keeps the start or the reload that is on trial, and returns which it was.
+func (c *Client) Confirm(ctx context.Context) (t node.Trial, err error) {
+	return t, c.post(ctx, "/v1/confirm", struct{}{}, &t)
+}
+
 // Routes returns neighbours, nodes, prefixes and database.
 func (c *Client) Routes(ctx context.Context) (r routing.Report, err error) {
 	return r, c.get(ctx, "/v1/routes", &r)
 }
 
 // Graph returns the configuration that runs.
-func (c *Client) Graph(ctx context.Context) (string, error) {
-	body, err := c.do(ctx, http.MethodGet, "/v1/graph", nil, nil)
+func (c *Client) Graph(ctx context.Context) (string, error) { return c.text(ctx, "/v1/graph") }
+
+func (c *Client) text(ctx context.Context, path string) (string, error) {
+	body, err := c.do(ctx, http.MethodGet, path, nil, nil)
 	if err != nil {
 		return "", err
 	}

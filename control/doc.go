@@ -6,6 +6,12 @@
 // its kind (errs.Kind, a stable number), the kind's name and a text, under the HTTP status that fits.
 //
 //	GET  /v1/status                 who the node is, its links, domains, workers
+//	GET  /v1/links                  its links: what was tried, what runs, what is wrong
+//	GET  /v1/domains                its domains: attributes, runs, files
+//	GET  /v1/pools                  its memory pools
+//	GET  /v1/config                 its node file, as it is now
+//	POST /v1/reload                 another node file, by its path, on trial if it is to be confirmed
+//	POST /v1/confirm                keep the start or reload that is on trial
 //	GET  /v1/accounts               the account tree
 //	GET  /v1/routes                 neighbours, nodes, prefixes, database
 //	GET  /v1/ants                   counters, protocols, kills

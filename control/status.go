@@ -27,7 +27,8 @@ type Status struct {
 	Domains  []Domain             `json:"domains"`
 	Channels []Channel            `json:"channels"`
 	Workers  []nodeos.WorkerStats `json:"workers"`
-	Frames   map[string]int       `json:"frames"` // of packet memory, by state
+	Frames   map[string]int       `json:"frames"`          // of packet memory, by state
+	Trial    *node.Trial          `json:"trial,omitempty"` // the change that waits to be confirmed
 	Lost     uint64               `json:"events_dropped"`
 }
 
@@ -63,6 +64,9 @@ func StatusOf(n *node.Node) Status {
 	s := Status{
 		Node: n.Spec().Name, Kind: n.Spec().Kind.String(), Address: n.Spec().Addr, PID: os.Getpid(),
 		Now: o.Clock().Now(), Wall: o.Clock().Wall(), Frames: make(map[string]int), Lost: n.Events().Dropped(),
+	}
+	if t, ok := n.Pending(); ok {
+		s.Trial = &t
 	}
 	for _, l := range o.Links() {
 		i := l.Info()

@@ -14,29 +14,75 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-// CheckGraph reports every error of the node's graph with its place: syntax, unknown classes and arguments, ports that
+// source is a graph's text and where it stands.
+type source struct {
+	name  string // for errors: the file, if the text is from one
+	text  string
+	at    errs.Pos // of the text in the file, with Line 0 if it is not from one
+	block bool     // as a literal block, every line indented as the first
+}
+
+// source returns the node's own graph, generated if need be.
+func (s *Spec) source() source {
+	g := source{name: "graph of " + s.Name, text: s.GraphText(), at: s.graphAt, block: s.graphBlock}
+	switch {
+	case s.Graph == "":
+		g.name = "generated graph of " + s.Name
+	case s.file != "":
+		g.name = s.file
+	}
+	return g
+}
+
+// source returns the domain's graph.
+func (d *Domain) source(s *Spec) source {
+	g := source{name: "graph of " + s.Name + "/" + d.Name, text: d.Graph, at: d.at, block: d.block}
+	if s.file != "" && d.at.Line > 0 {
+		g.name = s.file
+	}
+	return g
+}
+
+func (g *source) parse() (*click.GraphSpec, error) {
+	return click.Parse(g.name, g.text, click.ParseOptions{})
+}
+
+// place moves places in the graph's text to where that text stands in the node file.
+func (g *source) place(err error) error {
+	if g.at.Line > 0 {
+		each(err, func(a *errs.At) {
+			if a.Pos.File != g.name || a.Pos.Line == 0 {
+				return
+			}
+			if a.Pos.Line == 1 || g.block {
+				a.Pos.Col += g.at.Col - 1
+			}
+			a.Pos.Line += g.at.Line - 1
+		})
+	}
+	return err
+}
+
+// CheckGraph reports every error of the node's graphs with its place: syntax, unknown classes and arguments, ports that
 // are not connected, push and pull that conflict, links that the node does not have. It makes the elements on a node
 // of its own that never runs, opens none of the node's links, and initializes nothing.
 func (s *Spec) CheckGraph() error {
-	g, err := s.parseGraph()
+	var list errs.List
+	list.Add(s.checkSource(s.source()))
+	for i := range s.Domains {
+		if d := &s.Domains[i]; d.Graph != "" {
+			list.Add(s.checkSource(d.source(s)))
+		}
+	}
+	return list.Err()
+}
+
+func (s *Spec) checkSource(src source) error {
+	g, err := src.parse()
 	if err == nil {
 		err = s.checkElements(g)
 	}
-	return s.place(err)
-}
-
-func (s *Spec) parseGraph() (*click.GraphSpec, error) {
-	return click.Parse(s.graphName(), s.GraphText(), click.ParseOptions{})
-}
-
-func (s *Spec) graphName() string {
-	switch {
-	case s.Graph == "":
-		return "generated graph of " + s.Name
-	case s.file != "":
-		return s.file
-	}
-	return "graph of " + s.Name
+	return src.place(err)
 }
 
 func (s *Spec) checkElements(g *click.GraphSpec) (err error) {
@@ -62,22 +108,6 @@ func (s *Spec) checkElements(g *click.GraphSpec) (err error) {
 	}
 	list.Add(click.Check(g, click.Env{Domain: n.Root()}))
 	return list.Err()
-}
-
-// place moves places in the graph's text to where that text stands in the node file.
-func (s *Spec) place(err error) error {
-	if s.graphAt.Line > 0 {
-		each(err, func(a *errs.At) {
-			if a.Pos.File != s.file || a.Pos.Line == 0 {
-				return
-			}
-			if a.Pos.Line == 1 || s.graphBlock {
-				a.Pos.Col += s.graphAt.Col - 1
-			}
-			a.Pos.Line += s.graphAt.Line - 1
-		})
-	}
-	return err
 }
 
 // each calls fn for every error with a place that is in err.
@@ -128,7 +158,7 @@ func (*idleLink) Attach(*nodeos.Worker, *nodeos.Task) error { return nil }
 func (*idleLink) Receive(*packet.Cache, *packet.Batch) bool { return false }
 func (*idleLink) Send(c *packet.Cache, b *packet.Batch)     { c.FreeBatch(b) }
 func (*idleLink) Flush(*packet.Cache)                       {}
-func (*idleLink) Claim(nodeos.Claims) error                  { return nil }
+func (*idleLink) Claim(nodeos.Claims) error                 { return nil }
 func (*idleLink) Stats() nodeos.LinkStats                   { return nodeos.LinkStats{} }
 func (*idleLink) Detach(*packet.Cache)                      {}
 func (*idleLink) Close() error                              { return nil }

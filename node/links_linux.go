@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"runtime"
 	"syscall"
 	"time"
 
@@ -19,89 +17,105 @@ import (
 // lookEvery is how often the interfaces beneath links are looked at.
 const lookEvery = time.Second
 
+// Between two attempts to open a link again: the first pause, and the longest.
+const (
+	firstPause   = lookEvery
+	longestPause = 30 * time.Second
+)
+
 // keeper looks after the interfaces that a node's links are on: that no other node has them, and that a link whose
-// interface was removed and made again, with another number and hardware address, is opened anew.
+// interface was removed and made again, with another number and hardware address, or has other queues now, is opened anew.
 type keeper struct {
-	n      *Node
-	space  *netns.Namespace // where Start was called
+	n    *Node
+	stop chan struct{}
+	done chan struct{} // nil until watch
+
+	// What follows is guarded by Node.change.
+	space  *netns.Namespace // where the first link was opened
 	handle *netlink.Handle
-	index  map[string]int // of interfaces, by link
-	locks  []*net.UnixConn
-	lost   map[string]bool
-	stop   chan struct{}
-	done   chan struct{} // nil until watch
+	kept   map[string]*kept // by link
 }
 
-// keepLinks reserves the interfaces of the node's links, in the network namespace of the calling thread. It returns nil
-// if there are none.
-func (n *Node) keepLinks() (_ *keeper, err error) {
-	k := &keeper{n: n, index: make(map[string]int), lost: make(map[string]bool), stop: make(chan struct{})}
-	defer func() {
-		if err != nil {
-			k.close()
-		}
-	}()
-	for _, l := range n.spec.Links {
-		link, err := n.os.Link(l.Name)
-		if err != nil {
-			return nil, err
-		}
-		if d := link.Info().Driver; d != "packet" && d != "xdp" {
-			continue
-		}
-		if k.handle == nil {
-			if k.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-				return nil, errs.New(errs.NotSupported, "looking after interfaces: %w", err)
-			}
-			if k.space, err = netns.Open("/proc/thread-self/ns", "net"); err != nil {
-				return nil, err
-			}
-		}
-		if err := k.lock(&l); err != nil {
-			return nil, err
-		}
-		i, err := k.handle.LinkByName(l.device())
-		if err != nil {
-			return nil, errs.New(errs.NotFound, "link %s: %w", l.Name, err)
-		}
-		k.index[l.Name] = i.Attrs().Index
+// kept is a link's interface.
+type kept struct {
+	index int
+	lock  *net.UnixConn
+	pause time.Duration // until the next attempt, after one that failed
+	next  time.Time
+}
+
+func newKeeper(n *Node) *keeper {
+	return &keeper{n: n, kept: make(map[string]*kept), stop: make(chan struct{})}
+}
+
+// add begins to keep the interface of a link that was opened by a driver, in the network namespace of the calling thread. Node.change is held.
+func (k *keeper) add(l *Link, driver string) (err error) {
+	if driver != "packet" && driver != "xdp" {
+		return nil
 	}
 	if k.handle == nil {
-		return nil, nil
+		if k.space, err = netns.Open("/proc/thread-self/ns", "net"); err != nil {
+			return err
+		}
+		if k.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+			return errs.New(errs.NotSupported, "looking after interfaces: %w", err)
+		}
 	}
-	return k, nil
+	i, err := k.handle.LinkByName(l.device())
+	if err != nil {
+		return errs.New(errs.NotFound, "link %s: %w", l.Name, err)
+	}
+	if old := k.kept[l.Name]; old != nil { // opened again
+		*old = kept{index: i.Attrs().Index, lock: old.lock}
+		return nil
+	}
+	c, err := reserve(l)
+	if err != nil {
+		return err
+	}
+	k.kept[l.Name] = &kept{index: i.Attrs().Index, lock: c}
+	return nil
+}
+
+// drop gives the interface of a link up. Node.change is held.
+func (k *keeper) drop(link string) {
+	if i := k.kept[link]; i != nil {
+		_ = i.lock.Close() // nothing was written
+		delete(k.kept, link)
+	}
+}
+
+// reserve reserves an interface by a name that belongs to the network namespace and goes with the process, however that ends.
+func reserve(l *Link) (*net.UnixConn, error) {
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: "@janos/interface/" + l.device()})
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, errs.New(errs.Exists, "link %s: another node runs on interface %s; end it first, or leave the interface out of one of the node files", l.Name, l.device())
+	}
+	if err != nil {
+		return nil, errs.New(errs.NotSupported, "link %s: reserving interface %s: %w", l.Name, l.device(), err)
+	}
+	return c, nil
+}
+
+// within runs fn in the network namespace of the node's interfaces.
+func (k *keeper) within(fn func() error) error {
+	if k.space == nil {
+		return fn()
+	}
+	return k.space.Do(fn)
 }
 
 // watch begins to look for interfaces that go and come back.
 func (k *keeper) watch() {
+	if k.n.env.OpenLink != nil || k.n.env.Stepped {
+		return
+	}
 	k.done = make(chan struct{})
 	go k.run()
 }
 
-// lock reserves an interface by a name that belongs to the network namespace and goes with the process, however that ends.
-func (k *keeper) lock(l *Link) error {
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: "@janos/interface/" + l.device()})
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return errs.New(errs.Exists, "link %s: another node runs on interface %s; end it first, or leave the interface out of one of the node files", l.Name, l.device())
-	}
-	if err != nil {
-		return errs.New(errs.NotSupported, "link %s: reserving interface %s: %w", l.Name, l.device(), err)
-	}
-	k.locks = append(k.locks, c)
-	return nil
-}
-
 func (k *keeper) run() {
 	defer close(k.done)
-	if here, err := os.Stat("/proc/self/ns/net"); err == nil {
-		if ino, err := k.space.Inode(); err == nil && here.Sys().(*syscall.Stat_t).Ino != ino {
-			runtime.LockOSThread() // for good: the thread ends with this goroutine
-			if err := k.space.Enter(); err != nil {
-				k.n.env.Log.Warn("interfaces that come back will not be noticed", "error", err)
-				return
-			}
-		}
-	}
 	t := time.NewTicker(lookEvery)
 	defer t.Stop()
 	for {
@@ -110,49 +124,84 @@ func (k *keeper) run() {
 			return
 		case <-t.C:
 		}
+		k.n.change.Lock()
 		for i := range k.n.spec.Links {
 			l := &k.n.spec.Links[i]
-			if _, ok := k.index[l.Name]; ok {
-				k.look(l)
+			if at := k.kept[l.Name]; at != nil && !k.n.closing {
+				k.look(l, at)
 			}
 		}
+		k.n.change.Unlock()
 	}
 }
 
-// look opens the link anew if its interface is another one than it was, is up, and has an address.
-func (k *keeper) look(l *Link) {
-	log := k.n.env.Log.With("link", l.Name, "interface", l.device())
+// look opens the link anew if its interface is another one than it was, is up, and has an address where neighbours are looked for.
+func (k *keeper) look(l *Link, at *kept) {
 	i, err := k.handle.LinkByName(l.device())
-	if err == nil && i.Attrs().Index == k.index[l.Name] && !k.lost[l.Name] {
+	is := func(state string) bool {
+		s := k.n.setLink(l.Name, func(*LinkState) {})
+		return s.State == state
+	}
+	why := "the interface was removed; the link waits for one of its name that is up"
+	if err == nil && i.Attrs().Index == at.index && is(linkUp) {
+		fault := k.n.fault(l.Name)
+		if errs.KindOf(fault) != errs.Invalid { // what a driver says of an interface that has changed: open it anew
+			return
+		}
+		why = fault.Error()
+	}
+	if is(linkUp) {
+		k.report(l, linkGone, why)
+	}
+	if err != nil || i.Attrs().Flags&net.FlagUp == 0 || time.Now().Before(at.next) {
 		return
 	}
-	if !k.lost[l.Name] {
-		k.lost[l.Name] = true
-		log.Warn("interface is gone; the link waits for it")
-	}
-	if err != nil || i.Attrs().Flags&net.FlagUp == 0 {
+	if as, err := k.handle.AddrList(i, netlink.FAMILY_ALL); !k.n.spec.Routing.Off && (err != nil || len(as) == 0) {
 		return
 	}
-	if as, err := k.handle.AddrList(i, netlink.FAMILY_ALL); err != nil || len(as) == 0 {
+	if err := k.within(func() error { return k.n.reopen(l) }); err != nil {
+		at.pause = min(max(2*at.pause, firstPause), longestPause)
+		at.next = time.Now().Add(at.pause)
+		k.n.setLink(l.Name, func(s *LinkState) { s.Retried++ })
+		k.report(l, linkFailed, fmt.Sprintf("%v; next attempt in %v", err, at.pause))
 		return
 	}
-	if err := k.n.reopen(l); err != nil {
-		log.Error("interface is back, and the link could not be opened again", "error", err)
-		return
-	}
-	k.index[l.Name] = i.Attrs().Index
-	delete(k.lost, l.Name)
-	log.Info("interface is back")
+	k.report(l, linkUp, "")
 }
 
-// close ends the goroutine and gives the interfaces free.
-func (k *keeper) close() {
+// report notes what has become of a link and tells it.
+func (k *keeper) report(l *Link, state, why string) {
+	driver := ""
+	was := k.n.setLink(l.Name, func(s *LinkState) {
+		s.State, s.Why = state, why
+		driver = s.Driver
+	})
+	log := k.n.env.Log.With("link", l.Name, "interface", l.device())
+	switch {
+	case state == linkUp:
+		log.Info("interface is back", "driver", driver)
+	case state == linkGone:
+		log.Warn("link is out of use", "reason", why)
+	case was.State != state || was.Retried <= 1:
+		log.Error("link could not be opened again", "reason", why)
+	default:
+		log.Debug("link could not be opened again", "reason", why)
+	}
+	k.n.event(LinkEvent{"link-" + state, k.n.os.Name(), time.Duration(k.n.os.Clock().Now()), l.Name, driver, why})
+}
+
+// end ends the goroutine. Node.change must not be held.
+func (k *keeper) end() {
 	if k.done != nil {
 		close(k.stop)
 		<-k.done
 	}
-	for _, c := range k.locks {
-		_ = c.Close() // nothing was written
+}
+
+// close gives the interfaces free.
+func (k *keeper) close() {
+	for link := range k.kept {
+		k.drop(link)
 	}
 	if k.handle != nil {
 		k.handle.Close()
@@ -160,27 +209,4 @@ func (k *keeper) close() {
 	if k.space != nil {
 		_ = k.space.Close() // a handle
 	}
-}
-
-// reopen replaces a link by a new one on the interface that now has its name, and what stands on links: the neighbours on it
-// and the element graph. The EE, its protocols and their state stay.
-func (n *Node) reopen(l *Link) error {
-	n.closeGraph()
-	if n.router != nil {
-		if err := n.router.RemoveLink(l.Name); err != nil && errs.KindOf(err) != errs.NotFound {
-			return err
-		}
-	}
-	if err := n.os.CloseLink(l.Name); err != nil && errs.KindOf(err) != errs.NotFound {
-		n.env.Log.Debug("closing the former link", "link", l.Name, "error", err) // its interface is gone
-	}
-	if err := n.openLink(l); err != nil {
-		return err
-	}
-	if n.router != nil {
-		if err := n.router.AddLink(l.routing()); err != nil {
-			return fmt.Errorf("link %s: %w", l.Name, err)
-		}
-	}
-	return n.startGraph()
 }

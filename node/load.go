@@ -90,7 +90,24 @@ func Parse(name string, text []byte) (*Spec, error) {
 			break
 		}
 	}
-	s.ANTS.load(get("ants"))
+	s.Share = share(get("share"))
+	attributes(get("graph-domain").Map("graph-domain"), &s.GraphDomain)
+	for i, n := range get("pools").List() {
+		place[fmt.Sprintf("pools[%d]", i)] = n.Pos()
+		s.Pools = append(s.Pools, pool(n))
+		if i == MaxPools {
+			break
+		}
+	}
+	for i, n := range get("domains").List() {
+		key := fmt.Sprintf("domains[%d]", i)
+		place[key] = n.Pos()
+		s.Domains = append(s.Domains, domain(n, string(text), func(cut int, pos errs.Pos) { place[fmt.Sprintf("%s.cut-through[%d]", key, cut)] = pos }))
+		if i == MaxDomains {
+			break
+		}
+	}
+	s.ANTS.load(get("ants"), func(pos errs.Pos) { s.protocolsAt = append(s.protocolsAt, pos) })
 	s.Routing.load(get("routing"))
 	m.Close()
 	said := make(map[errs.Pos]bool) // a value that could not be read is not also judged
@@ -170,6 +187,133 @@ func link(n yamlfile.Node) Link {
 	return l
 }
 
+func share(n yamlfile.Node) resctl.Share { return resctl.Share(integer(n, 1<<20)) }
+
+// limit reads a number, or none, which refuses all.
+func limit(n yamlfile.Node) int64 {
+	if !n.Exists() {
+		return 0
+	}
+	if s, _ := n.Text(); s == "none" {
+		return resctl.Nothing
+	}
+	v, _ := n.Int(0, 1<<50)
+	return v
+}
+
+func pool(n yamlfile.Node) (p Pool) {
+	m := n.Map("memory pool")
+	p.Name, _ = m.Need("name").Text()
+	p.Parent, _ = m.Get("parent").Text()
+	p.Limit = limit(m.Get("limit"))
+	p.Share = share(m.Get("share"))
+	p.Deadline, _ = m.Get("deadline").Duration(time.Hour)
+	m.Close()
+	return p
+}
+
+// attributes reads a mapping that has the attributes of a domain and nothing else.
+func attributes(m *yamlfile.Map, a *Attrs) {
+	attributesOf(m, a)
+	rights(m, a)
+	m.Close()
+}
+
+// attributesOf reads the attributes that every domain has.
+func attributesOf(m *yamlfile.Map, a *Attrs) {
+	a.Share = share(m.Get("share"))
+	if w := m.Get("worker"); w.Exists() {
+		v, _ := w.Int(0, 255)
+		a.Worker = int(v)
+	}
+	a.MaxRun, _ = m.Get("max-run").Duration(time.Hour)
+	a.Pool, _ = m.Get("pool").Text()
+	a.Limits = amounts(m.Get("limits"))
+	a.Reserve = amounts(m.Get("reserve"))
+}
+
+// rights reads what domains have that run what the operator gives them: files, and rights.
+func rights(m *yamlfile.Map, a *Attrs) {
+	f := m.Get("files")
+	fm := f.Map("files")
+	a.Files.Dir, _ = fm.Get("dir").Text()
+	a.Files.MaxBytes = limit(fm.Get("max-bytes"))
+	a.Files.MaxOpen = integer(fm.Get("max-open"), 1<<16)
+	fm.Close()
+	if a.Files.Dir == "" && f.Exists() {
+		f.Errorf("files without a directory: write dir")
+	}
+	r := m.Get("rights")
+	if r.Exists() {
+		a.Rights = []nodeos.Operation{}
+	}
+	for _, v := range r.List() {
+		text, ok := v.Text()
+		op := nodeos.Operation(0)
+		for op < nodeos.NumOperations && op.String() != text {
+			op++
+		}
+		switch {
+		case op == nodeos.NumOperations && ok:
+			v.Errorf("unknown right %.40q (there are %s)", text, strings.Join(operations(), ", "))
+		case slices.Contains(a.Rights, op):
+			v.Errorf("right %s is there twice", op)
+		case ok:
+			a.Rights = append(a.Rights, op)
+		}
+	}
+	slices.Sort(a.Rights)
+}
+
+func operations() (names []string) {
+	for op := range nodeos.NumOperations {
+		names = append(names, op.String())
+	}
+	return names
+}
+
+// domain reads a domain of a file with the given text; cut is told where its cut-through channels stand.
+func domain(n yamlfile.Node, file string, cut func(i int, pos errs.Pos)) (d Domain) {
+	m := n.Map("domain")
+	d.Name, _ = m.Need("name").Text()
+	attributesOf(m, &d.Attrs)
+	rights(m, &d.Attrs)
+	if g := m.Get("graph"); g.Exists() {
+		d.Graph, _ = g.Text()
+		d.at, d.block = textAt(file, g.Pos())
+	}
+	for i, v := range m.Get("cut-through").List() {
+		cut(i, v.Pos())
+		d.Cuts = append(d.Cuts, cutThrough(v))
+		if i == MaxCuts {
+			break
+		}
+	}
+	m.Close()
+	return d
+}
+
+func cutThrough(n yamlfile.Node) (c CutThrough) {
+	m := n.Map("cut-through channel")
+	c.In, _ = m.Need("in").Text()
+	c.Address, _ = m.Get("address").Text()
+	c.Key, _ = m.Get("key").Text()
+	c.Quota = integer(m.Get("quota"), nodeos.MaxQuota)
+	c.Out, _ = m.Need("out").Text()
+	c.To, _ = m.Get("to").Text()
+	c.Source, _ = m.Get("source").Text()
+	if e := m.Get("ether"); e.Exists() {
+		text, _ := e.Text()
+		var err error
+		if c.Ether, err = ether(text); err != nil {
+			e.Errorf("%v", err)
+		}
+	}
+	c.TTL = uint8(integer(m.Get("ttl"), 255))
+	m.Close()
+	return c
+}
+
 // amounts reads a mapping from resource to number; "none" refuses all.
 func amounts(n yamlfile.Node) (a resctl.Amounts) {
 	n.Map("limits").Each(func(key string, _ errs.Pos, v yamlfile.Node) {
@@ -192,18 +336,24 @@ func amounts(n yamlfile.Node) (a resctl.Amounts) {
 	return a
 }
 
-func (a *ANTS) load(n yamlfile.Node) {
+// load reads the section; protocol is told where each protocol stands.
+func (a *ANTS) load(n yamlfile.Node, protocol func(errs.Pos)) {
 	m := n.Map("ants")
 	a.Off, _ = m.Get("off").Bool()
 	a.Port = uint16(integer(m.Get("port"), 65535))
 	a.Budget = int64(integer(m.Get("budget"), 1<<40))
 	a.Strikes = integer(m.Get("strikes"), 1<<20)
-	a.Limits = amounts(m.Get("limits"))
+	a.Quota = integer(m.Get("quota"), nodeos.MaxQuota)
+	attributesOf(m, &a.Attrs)
 	p := m.Get("protocol").Map("protocol defaults")
 	a.Protocol = amounts(p.Get("limits"))
-	a.Share = resctl.Share(integer(p.Get("share"), 1<<20))
+	a.Each = share(p.Get("share"))
 	p.Close()
-	a.Protocols = m.Get("protocols").Texts()
+	for _, v := range m.Get("protocols").List() {
+		text, _ := v.Text()
+		a.Protocols = append(a.Protocols, text)
+		protocol(v.Pos())
+	}
 	if len(a.Protocols) > MaxBundles {
 		m.Get("protocols").Errorf("%d protocols, want at most %d", len(a.Protocols), MaxBundles)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements" // their classes
@@ -15,7 +16,6 @@ import (
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/ee/ants/element"
 	"github.com/janos-os/janos/ee/ants/routing"
-	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
@@ -37,19 +37,31 @@ type Env struct {
 
 // Node is a running node.
 type Node struct {
-	spec   *Spec
 	env    Env
+	cred   *nodeos.Cred // of the root: all rights
 	os     *nodeos.Node
 	engine *vm.Engine
 	ownVM  bool
 	events *EventLog
-	eeDom  *nodeos.Domain
-	ee     *ants.EE
-	router *routing.Router
-	sink   io.Closer
-	keeper *keeper // of the links' interfaces; nil if it has none
+	trial  trial
 
-	mu       sync.Mutex // guards what an interface that comes back changes
+	reloads sync.Mutex // held from the look whether a change waits until one does; taken before change
+
+	change  sync.Mutex // held by who changes what runs; guards what follows, and that only one does
+	closing bool
+	eeDom   *nodeos.Domain
+	ee      *ants.EE
+	sink    io.Closer
+	keeper  *keeper // of the links' interfaces
+	pools   map[string]*livePool
+	domains map[string]*live
+	links   map[string]Link            // that were opened, as they were asked for
+	loaded  map[string]ants.ProtocolID // protocols by path
+
+	mu       sync.Mutex // guards what others may read while it is changed; taken after change
+	spec     *Spec
+	router   *routing.Router
+	states   map[string]*LinkState
 	graph    *click.Router
 	graphDom *nodeos.Domain
 	graphed  string
@@ -57,6 +69,8 @@ type Node struct {
 	once   sync.Once
 	closed error
 	done   chan struct{}
+
+	tables atomic.Pointer[routing.Router] // whose table the EE follows
 }
 
 // Start makes a node of spec. If it fails, whatever it had begun is undone.
@@ -79,21 +93,36 @@ func Start(spec *Spec, env Env) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	cred := nodeos.NewCred(spec.Name, nodeos.AllRights)
 	os, err := nodeos.NewNode(nodeos.NodeSpec{
 		Name: spec.Name, Clock: env.Clock, Seed: spec.Seed, Workers: spec.Workers, Stepped: env.Stepped,
-		Packets: packet.PoolSpec{Frames: spec.Frames}, Root: resctl.Spec{Limit: spec.Limits},
+		Packets: packet.PoolSpec{Frames: spec.Frames}, Root: resctl.Spec{Limit: spec.Limits, Share: spec.Share},
+		Policy: nodeos.Capabilities{}, Cred: cred,
 	})
 	if err != nil {
 		return nil, errors.Join(err, events.Close())
 	}
-	n := &Node{spec: spec, env: env, os: os, engine: env.Engine, events: events, done: make(chan struct{})}
-	for _, step := range []func() error{n.openLinks, n.holdInterfaces, n.startRouting, n.startANTS, n.startGraph, n.registerProtocols, n.watchInterfaces} {
+	n := &Node{
+		spec: spec, env: env, cred: cred, os: os, engine: env.Engine, events: events, done: make(chan struct{}),
+		pools: make(map[string]*livePool), domains: make(map[string]*live), links: make(map[string]Link), loaded: make(map[string]ants.ProtocolID),
+		states: make(map[string]*LinkState),
+	}
+	n.keeper = newKeeper(n)
+	n.change.Lock()
+	for _, step := range []func() error{n.openLinks, n.startRouting, n.makePoolsHere, n.startANTS, n.startGraph, n.makeDomainsHere, n.registerProtocols} {
 		if err := step(); err != nil {
+			n.change.Unlock()
 			return nil, errors.Join(err, n.Close())
 		}
 	}
+	n.keeper.watch()
+	n.change.Unlock()
 	return n, nil
 }
+
+func (n *Node) makePoolsHere() error { return n.makePools(n.spec) }
+
+func (n *Node) makeDomainsHere() error { return n.makeDomains(n.spec) }
 
 func (n *Node) event(e any) {
 	n.events.Add(e)
@@ -103,49 +132,10 @@ func (n *Node) event(e any) {
 }
 
 func (n *Node) openLinks() error {
-	for _, l := range n.spec.Links {
-		if n.env.OpenLink != nil {
-			link, err := n.env.OpenLink(n.os, l)
-			if err != nil {
-				return fmt.Errorf("link %s: %w", l.Name, err)
-			}
-			if err := n.os.AddLink(link, 0); err != nil {
-				return errors.Join(err, link.Close())
-			}
-			continue
-		}
-		if err := n.openLink(&l); err != nil {
+	for i := range n.spec.Links {
+		if err := n.openLink(&n.spec.Links[i]); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// openLink opens a link with a registered driver.
-func (n *Node) openLink(l *Link) error {
-	link, err := n.os.OpenLink(nodeos.LinkSpec{Name: l.Name, Driver: l.Driver, Device: l.Device, Ring: l.Ring, Opts: l.Options})
-	if err != nil {
-		return err
-	}
-	for _, note := range link.Info().Notes {
-		n.env.Log.Warn("link degraded", "link", l.Name, "note", note)
-	}
-	return nil
-}
-
-// holdInterfaces keeps other nodes from the host's interfaces, where the node has opened links on them itself.
-func (n *Node) holdInterfaces() error {
-	if n.env.OpenLink != nil || n.env.Stepped {
-		return nil
-	}
-	k, err := n.keepLinks()
-	n.keeper = k
-	return err
-}
-
-func (n *Node) watchInterfaces() error {
-	if n.keeper != nil {
-		n.keeper.watch()
 	}
 	return nil
 }
@@ -169,13 +159,36 @@ func (n *Node) startRouting() error {
 	if err != nil {
 		return err
 	}
+	n.tables.Store(r)
+	n.mu.Lock()
 	n.router = r
+	n.mu.Unlock()
 	if n.spec.Routing.Kernel {
 		if n.sink, err = n.kernelRoutes(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// stopRouting ends what startRouting has begun, and waits until it has ended.
+func (n *Node) stopRouting() error {
+	var err error
+	if n.sink != nil {
+		err = n.sink.Close()
+		n.sink = nil
+	}
+	n.mu.Lock()
+	r := n.router
+	n.router = nil
+	n.mu.Unlock()
+	if r != nil {
+		r.Close()
+		if !n.env.Stepped { // whose caller drives
+			<-r.Domain().Done()
+		}
+	}
+	return err
 }
 
 func (n *Node) startANTS() error {
@@ -189,50 +202,65 @@ func (n *Node) startANTS() error {
 		}
 		n.engine, n.ownVM = e, true
 	}
-	d, err := n.os.Root().NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: "ants", Limit: n.spec.ANTS.Limits}})
+	d, err := n.os.Root().NewDomain(n.domainSpec("ants", &n.spec.ANTS.Attrs))
 	if err != nil {
 		return err
 	}
 	n.eeDom = d
 	var router ants.Router = new(ants.StaticRoutes)
-	if n.router != nil {
-		router = ants.TableRouter(n.router.Table)
+	if !n.spec.Routing.Off {
+		router = ants.TableRouter(func() *routing.Table { return n.tables.Load().Table() })
 	}
 	n.ee, err = ants.New(ants.Spec{
 		Name: n.spec.Name, Domain: d, Engine: n.engine, Addr: n.spec.Addr, Router: router,
 		Limits: ants.Limits{Strikes: n.spec.ANTS.Strikes}, Budget: uint64(n.spec.ANTS.Budget),
-		Protocol: resctl.Spec{Share: n.spec.ANTS.Share, Limit: n.spec.ANTS.Protocol},
+		Protocol: resctl.Spec{Share: n.spec.ANTS.Each, Limit: n.spec.ANTS.Protocol},
 		Events:   ants.EventFunc(func(e ants.Event) { n.event(e) }), Log: n.env.Log,
 	})
 	return err
 }
 
-// startGraph joins links and EE by the configuration.
-func (n *Node) startGraph() error {
-	text := n.spec.GraphText()
-	spec, err := n.spec.parseGraph()
+// startElements starts the elements of a graph in a domain.
+func (n *Node) startElements(src source, d *nodeos.Domain) (*click.Router, error) {
+	spec, err := src.parse()
 	if err != nil {
-		return n.spec.place(err)
-	}
-	n.mu.Lock()
-	n.graphed = text
-	n.mu.Unlock()
-	if len(spec.Elements) == 0 {
-		return nil
-	}
-	d, err := n.os.Root().NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: "graph"}})
-	if err != nil {
-		return err
+		return nil, src.place(err)
 	}
 	g, err := click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee}})
 	if err != nil {
-		d.Terminate(err)
-		return n.spec.place(err)
+		return nil, src.place(err)
 	}
-	n.mu.Lock()
-	n.graph, n.graphDom = g, d
-	n.mu.Unlock()
+	return g, nil
+}
+
+// startGraph joins links and EE by the configuration.
+func (n *Node) startGraph() error {
+	src := n.spec.source()
+	spec, err := src.parse()
+	if err != nil {
+		return src.place(err)
+	}
+	if len(spec.Elements) == 0 {
+		n.setGraph(nil, nil, src.text)
+		return nil
+	}
+	d, err := n.os.Root().NewDomain(n.domainSpec("graph", &n.spec.GraphDomain))
+	if err != nil {
+		return err
+	}
+	g, err := n.startElements(src, d)
+	if err != nil {
+		n.endDomain(d)
+		return err
+	}
+	n.setGraph(g, d, src.text)
 	return nil
+}
+
+func (n *Node) setGraph(g *click.Router, d *nodeos.Domain, text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.graph, n.graphDom, n.graphed = g, d, text
 }
 
 // closeGraph ends the graph and its domain, if there is one.
@@ -243,10 +271,7 @@ func (n *Node) closeGraph() {
 	n.mu.Unlock()
 	if g != nil {
 		g.Close()
-		d.Terminate(errs.New(errs.Dead, "the graph ends"))
-		if !n.env.Stepped { // whose caller drives
-			<-d.Done() // another graph may take its place at once, under its name
-		}
+		n.endDomain(d)
 	}
 }
 
@@ -255,6 +280,9 @@ func (n *Node) registerProtocols() error {
 		return nil
 	}
 	for _, path := range n.spec.ANTS.Protocols {
+		if _, ok := n.loaded[path]; ok {
+			continue
+		}
 		p, err := ants.LoadProtocol(n.spec.path(path))
 		if err != nil {
 			return fmt.Errorf("protocol %s: %w", path, err)
@@ -262,12 +290,17 @@ func (n *Node) registerProtocols() error {
 		if err := n.ee.Register(p); err != nil {
 			return fmt.Errorf("protocol %s: %w", path, err)
 		}
+		n.loaded[path] = p.ID()
 	}
 	return nil
 }
 
-// Spec returns what the node was made of. It must not be changed.
-func (n *Node) Spec() *Spec { return n.spec }
+// Spec returns what the node was made of, or what the last Reload made it. It must not be changed.
+func (n *Node) Spec() *Spec {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.spec
+}
 
 // OS returns the NodeOS beneath.
 func (n *Node) OS() *nodeos.Node { return n.os }
@@ -275,11 +308,15 @@ func (n *Node) OS() *nodeos.Node { return n.os }
 // ANTS returns the execution environment for capsules, or nil if it is off.
 func (n *Node) ANTS() *ants.EE { return n.ee }
 
-// Router returns who finds neighbours and routes, or nil if that is off.
-func (n *Node) Router() *routing.Router { return n.router }
+// Router returns who finds neighbours and routes, or nil if that is off. Another takes its place when Reload changes its settings.
+func (n *Node) Router() *routing.Router {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.router
+}
 
 // Graph returns the running element graph, or nil if the configuration is empty. It ends, and another takes its place,
-// when an interface of the host was removed and has come back.
+// when an interface of the host was removed and has come back, and when Reload changes it.
 func (n *Node) Graph() *click.Router {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -303,17 +340,20 @@ func (n *Node) Done() <-chan struct{} { return n.done }
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		var all []error
-		if n.keeper != nil {
-			n.keeper.close()
-		}
+		n.trial.end()
+		n.keeper.end() // before change is locked, which its goroutine takes
+		n.change.Lock()
+		defer n.change.Unlock()
+		n.closing = true
 		n.closeGraph()
 		if n.sink != nil {
 			all = append(all, n.sink.Close())
 		}
-		if n.router != nil {
+		if n.router != nil { // which stays, for who still asks it
 			n.router.Close()
 		}
 		all = append(all, n.os.Close())
+		n.keeper.close() // the interfaces are free now
 		if n.ownVM {
 			all = append(all, n.engine.Close())
 		}

@@ -140,6 +140,9 @@ func FuzzParse(f *testing.F) {
 		if err == nil && s.Check() != nil {
 			t.Fatal("a file that parses does not pass its own check")
 		}
+		if err == nil {
+			roundTrip(t, s)
+		}
 	})
 }
 

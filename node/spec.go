@@ -50,12 +50,19 @@ type Spec struct {
 	Links   []Link
 	Graph   string         // Click configuration; empty: GraphText
 	Limits  resctl.Amounts // of the whole node
+	Share   resctl.Share   // weight of the node's own work, its links, beside the domains; 0: resctl.DefaultShare
 	ANTS    ANTS
 	Routing Routing
+
+	GraphDomain Attrs    // of the domain that Graph runs in
+	Pools       []Pool   // memory pools, parents before their parts
+	Domains     []Domain // with data planes of their own
 
 	file       string   // for errors and relative paths
 	graphAt    errs.Pos // where Graph stands in file, with Line 0 if it is not from a file
 	graphBlock bool     // as a literal block, every line indented as the first
+
+	protocolsAt []errs.Pos // where ANTS.Protocols stand in file
 }
 
 // Link is an interface of the node.
@@ -73,11 +80,12 @@ type Link struct {
 type ANTS struct {
 	Off       bool
 	Port      uint16         // UDP; 0: ants.UDPPort
+	Quota     int            // capsules of a link that may wait for the generated graph; 0: nodeos.DefaultQuota
 	Budget    int64          // fuel for one evaluation; 0: the EE's default
 	Strikes   int            // faults that end a protocol; 0: the EE's default
-	Limits    resctl.Amounts // of the EE with all protocols
+	Attrs                    // of the EE with all protocols; it has no Files and no Rights of its own
 	Protocol  resctl.Amounts // of each protocol; 0: the EE's default
-	Share     resctl.Share   // of each protocol
+	Each      resctl.Share   // weight of each protocol
 	Protocols []string       // bundles to register at start, relative to the file
 }
 
@@ -122,6 +130,7 @@ func (s *Spec) check(bad func(key, format string, args ...any)) {
 	if s.Graph != "" && len(s.Graph) > 1<<20 {
 		bad("graph", "the graph has %d bytes, want at most a MiB", len(s.Graph))
 	}
+	s.checkDomains(bad)
 }
 
 // GraphText returns the Click configuration of the node's data plane: the one it was given, or the one
@@ -140,13 +149,17 @@ func (s *Spec) GraphText() string {
 		names[i] = l.Name
 	}
 	fmt.Fprintf(&b, "ants :: ANTS(%s);\n", strings.Join(names, ", "))
+	quota := ""
+	if s.ANTS.Quota != 0 {
+		quota = fmt.Sprintf(", QUOTA %d", s.ANTS.Quota)
+	}
 	for i, l := range s.Links {
 		if l.socket() { // whose address is that of all that it carries
-			fmt.Fprintf(&b, "FromChannel(%s/udp, KEY %s) -> [%d] ants [%d] -> ToChannel(%s/udp);\n", l.Name, ants.Key(), i, i, l.Name)
+			fmt.Fprintf(&b, "FromChannel(%s/udp, KEY %s%s) -> [%d] ants [%d] -> ToChannel(%s/udp);\n", l.Name, ants.Key(), quota, i, i, l.Name)
 			continue
 		}
 		p := l.Name + "/ether/ip/udp"
-		fmt.Fprintf(&b, "FromChannel(%s, ADDRESS :%d, KEY %s) -> [%d] ants [%d] -> ToChannel(%s, ADDRESS :%d);\n", p, s.port(), ants.Key(), i, i, p, s.port())
+		fmt.Fprintf(&b, "FromChannel(%s, ADDRESS :%d, KEY %s%s) -> [%d] ants [%d] -> ToChannel(%s, ADDRESS :%d);\n", p, s.port(), ants.Key(), quota, i, i, p, s.port())
 	}
 	return b.String()
 }

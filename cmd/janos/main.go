@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,7 +23,19 @@ import (
 var version = "unknown"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(ctx)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		for range hangups {
+			if onHangup := hangup.Load(); onHangup != nil {
+				(*onHangup)()
+				continue
+			}
+			cancel()
+		}
+	}()
 	err := rootCommand().ExecuteContext(ctx)
 	interrupted := ctx.Err() != nil && errors.Is(err, context.Canceled)
 	stop()
@@ -35,6 +48,9 @@ func main() {
 	}
 	os.Exit(errs.ExitCode(err))
 }
+
+// hangup is what SIGHUP does instead of interrupting; nil: it interrupts.
+var hangup atomic.Pointer[func()]
 
 // exitInterrupted is the exit code of what a signal ended before it was done, as shells have it.
 const exitInterrupted = 130

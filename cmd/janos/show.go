@@ -56,6 +56,27 @@ node gave it.`,
 		s, err := c.Status(ctx)
 		return s, func(w io.Writer) { printStatus(w, &s) }, err
 	})
+	add("links", "What was tried to open each link, what runs, what is wrong", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		ls, err := c.Links(ctx)
+		return ls, func(w io.Writer) { printLinks(w, ls) }, err
+	})
+	add("domains", "Domains: weight, bound and longest run, memory, rights, files", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		ds, err := c.Domains(ctx)
+		return ds, func(w io.Writer) { printDomains(w, ds) }, err
+	})
+	add("pools", "Memory pools: use, limit, pressures, what is attached", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		ps, err := c.Pools(ctx)
+		return ps, func(w io.Writer) { printPools(w, ps) }, err
+	})
+	add("threads", "Workers, and the runs of every task of every domain", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		s, err := c.Status(ctx)
+		t := threads{s.Workers, s.Domains}
+		return t, func(w io.Writer) { printThreads(w, t) }, err
+	})
+	add("config", "The node file, as the node has it now", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, out io.Writer) (any, func(io.Writer), error) {
+		t, err := c.Config(ctx)
+		return t, func(io.Writer) { io.WriteString(out, t) }, err
+	})
 	add("accounts", "The account tree: use, limit and refusals of each resource", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
 		as, err := c.Accounts(ctx)
 		return as, func(w io.Writer) { printAccounts(w, as) }, err
@@ -163,7 +184,11 @@ func place(format string, n int) string {
 }
 
 func printStatus(w io.Writer, s *control.Status) {
-	fmt.Fprintf(w, "%s %s, address %s, process %d\n\n", s.Kind, s.Node, s.Address, s.PID)
+	fmt.Fprintf(w, "%s %s, address %s, process %d\n", s.Kind, s.Node, s.Address, s.PID)
+	if t := s.Trial; t != nil {
+		fmt.Fprintf(w, "the %s is undone in %v unless it is confirmed (janos node confirm)\n", t.What, t.Left.Round(time.Second))
+	}
+	fmt.Fprintln(w)
 	fmt.Fprintln(w, "link\tdriver\taddresses\treceived\tsent\tdropped\tunclaimed")
 	for _, l := range s.Links {
 		fmt.Fprintf(w, "%s\t%s\t%v\t%d\t%d\t%d\t%d\n", l.Name, l.Driver, l.Prefixes, l.Stats.RxPackets, l.Stats.TxPackets, l.Stats.RxDrops+l.Stats.TxDrops, l.Stats.Unclaimed)
