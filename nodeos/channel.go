@@ -1,7 +1,9 @@
 package nodeos
 
 import (
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
@@ -20,6 +22,8 @@ type InChanSpec struct {
 	Address  string    // local address of the top protocol, such as ":3322"; empty: any
 	Key      demux.Key // over the payload of the top protocol; nil: any
 	Quota    int       // packets held at most; 0: DefaultQuota
+	Rate     int       // packets per second that are accepted at most; 0: any number
+	Burst    int       // packets that may come at once under Rate; 0: as many as come in 10 ms at that rate, at least 1
 	Worker   int       // which worker handles them; -1: the domain's home worker
 
 	// Handler is given what arrives, in batches that it takes and leaves empty, in the domain's turn. If it is
@@ -46,16 +50,31 @@ type InChan struct {
 	closed atomic.Bool
 	held   atomic.Int64
 
+	interval, tolerance time.Duration // of Rate; 0: none
+	next                atomic.Uint64 // when the next packet is due, in ns, while there is no cell
+
+	slot    uint32                  // unless HandOffOnly
+	cell    atomic.Pointer[sharing] // nil: none
+	sharing sync.Mutex              // held while cell is taken away, and by those who read it outside of workers
+	spent   atomic.Int64            // packets consumed, as credit.go has it
+	arrived atomic.Uint64           // packets that came by credited ports
+
+	// The audit's.
+	lost     int64 // of those that were produced
+	noted    bool
+	produced uint64 // when it was noted
+
 	packets, bytes     atomic.Uint64
 	full, poor, killed atomic.Uint64
-	handed             atomic.Uint64
+	limited, handed    atomic.Uint64
 }
 
 // ChanStats are a channel's counters since it was made.
 type ChanStats struct {
 	Packets uint64 `json:"packets"` // accepted by an in-channel, sent by an out-channel
 	Bytes   uint64 `json:"bytes"`
-	Full    uint64 `json:"full"`    // dropped: the queue was full
+	Full    uint64 `json:"full"`    // dropped: the queue was full, or as much as it holds was on its way from a link whose programs check that
+	Limited uint64 `json:"limited"` // dropped: it came faster than the channel's rate
 	Poor    uint64 `json:"poor"`    // dropped: the domain's account refused the frame
 	Invalid uint64 `json:"invalid"` // dropped by an out-channel: no destination, no room, too big
 	Handed  uint64 `json:"handed"`  // of Packets, those that another domain handed off
@@ -84,9 +103,12 @@ func (d *Domain) newInChan(spec InChanSpec) (*InChan, error) {
 	if spec.Worker < 0 || spec.Worker >= len(d.node.workers) {
 		return nil, errs.New(errs.Invalid, "in-channel %s: worker %d, the node has %d", spec.Protocol, spec.Worker, len(d.node.workers))
 	}
-	c := &InChan{domain: d, spec: spec, quota: spec.Quota, ring: newRing(spec.Quota), worker: d.node.workers[spec.Worker]}
+	interval, tolerance, err := spec.pace()
+	if err != nil {
+		return nil, err
+	}
+	c := &InChan{domain: d, spec: spec, quota: spec.Quota, ring: newRing(spec.Quota), worker: d.node.workers[spec.Worker], interval: interval, tolerance: tolerance}
 	if !spec.HandOffOnly {
-		var err error
 		if c.proto, err = demux.ParseProtocol(spec.Protocol); err != nil {
 			return nil, err
 		}
@@ -142,6 +164,9 @@ func (c *InChan) Domain() *Domain { return c.domain }
 // Protocol returns the protocol string.
 func (c *InChan) Protocol() string { return c.spec.Protocol }
 
+// Slot returns the channel's slot. Channels that only HandOff fills have none.
+func (c *InChan) Slot() (slot uint32, ok bool) { return c.slot, !c.spec.HandOffOnly }
+
 // SetTask names the task to wake when packets have come.
 func (c *InChan) SetTask(t *Task) {
 	c.task.Store(t)
@@ -162,15 +187,23 @@ func (c *InChan) Receive(b *packet.Batch) int {
 		b.Append(p)
 		n++
 	}
-	c.held.Add(int64(-n))
+	if n > 0 {
+		c.held.Add(int64(-n))
+		c.spend(n)
+	}
 	return n
 }
 
-// put charges p to the channel's domain and queues it, or drops it and counts why. It takes p. On
-// the worker that w is, which need not be the channel's.
-func (c *InChan) put(w *Worker, p *packet.Packet) bool {
+// put charges p to the channel's domain and queues it, or drops it and counts why. It takes p. checked says that a program has checked the channel's
+// rate. On the worker that w is, which need not be the channel's.
+func (c *InChan) put(w *Worker, p *packet.Packet, checked bool) bool {
 	if c.closed.Load() {
 		c.killed.Add(1)
+		w.cache.Free(p)
+		return false
+	}
+	if !checked && !c.onTime(w) {
+		c.limited.Add(1)
 		w.cache.Free(p)
 		return false
 	}
@@ -210,12 +243,13 @@ func (c *InChan) wake() {
 func (c *InChan) HandOff(w *Worker, b *packet.Batch) int {
 	n := 0
 	for _, p := range b.Packets() {
-		if c.put(w, p) {
+		if c.put(w, p, false) {
 			n++
 		}
 	}
 	b.Reset()
 	if n > 0 {
+		c.spend(-n)
 		c.handed.Add(uint64(n))
 		c.wake()
 	}
@@ -224,10 +258,13 @@ func (c *InChan) HandOff(w *Worker, b *packet.Batch) int {
 
 // drain frees what is queued.
 func (c *InChan) drain(cache *packet.Cache) {
+	n := 0
 	for p := c.ring.take(); p != nil; p = c.ring.take() {
-		c.held.Add(-1)
+		n++
 		cache.Free(p)
 	}
+	c.held.Add(int64(-n))
+	c.spend(n)
 }
 
 // Close ends the channel: links stop claiming for it, and what is queued is freed. It does not wait
@@ -257,8 +294,15 @@ func (d *Domain) forgetChan(c *InChan) {
 
 // Stats reads the counters.
 func (c *InChan) Stats() ChanStats {
-	return ChanStats{
-		Packets: c.packets.Load(), Bytes: c.bytes.Load(), Full: c.full.Load(), Poor: c.poor.Load(),
+	c.sharing.Lock()
+	defer c.sharing.Unlock()
+	st := ChanStats{
+		Packets: c.packets.Load(), Bytes: c.bytes.Load(), Full: c.full.Load(), Poor: c.poor.Load(), Limited: c.limited.Load(),
 		Handed: c.handed.Load(), Held: int(max(c.held.Load(), 0)),
 	}
+	if s := c.cell.Load(); s != nil {
+		st.Full += s.Full.Load()
+		st.Limited += s.Limited.Load()
+	}
+	return st
 }

@@ -81,7 +81,7 @@ type LinkInfo struct {
 // driver can tell what is new.
 type Claims struct {
 	Program *demux.Program // whose packets are claimed; the IDs of its rules are the slots of channels; never nil
-	Chans   []*InChan      // by slot; nil where none is on this link
+	Chans   *Slots         // the channels of those slots, beside those on other links
 }
 
 // LinkStats are a link's counters since it was opened.

@@ -18,7 +18,7 @@ type linkState struct {
 	link    Link
 	info    LinkInfo
 	ports   []*portState
-	feeds   atomic.Pointer[feeds]
+	prog    atomic.Pointer[demux.Program]
 	refused []Refusal // drivers that were tried before; under node.mu
 
 	closed atomic.Bool // nothing is sent any more
@@ -38,6 +38,12 @@ type portState struct {
 	tx     *ring     // frames from out-channels on workers that have no port of the link
 
 	attached bool // the worker's
+
+	// For the audit.
+	credited Credited // the port if it is; nil otherwise
+	live     atomic.Bool
+	marked   uint64        // round in which the port marked last; the worker's
+	passed   atomic.Uint64 // round of whose mark all has been delivered
 }
 
 // touched is a channel that a run has put packets into, or tried to.
@@ -45,12 +51,6 @@ type touched struct {
 	c       *InChan
 	packets int
 	dropped int
-}
-
-// feeds is a decision program with the channels that its answers stand for. It is replaced whole.
-type feeds struct {
-	prog  *demux.Program
-	chans []*InChan // by rule id
 }
 
 // OpenLink opens a link with a registered driver and attaches it to its worker.
@@ -170,9 +170,9 @@ func (n *Node) addLink(l Link, workers []int) error {
 	if err != nil {
 		return err
 	}
-	s.feeds.Store(&feeds{})
 	for i, w := range workers {
 		p := &portState{link: s, port: ports[i], worker: n.workers[w], tx: newRing(1024), wake: make([]touched, 0, 64)}
+		p.credited, _ = ports[i].(Credited)
 		name := "link " + s.info.Name
 		if len(ports) > 1 {
 			name += fmt.Sprintf(" port %d", i)
@@ -209,6 +209,7 @@ func (n *Node) addLink(l Link, workers []int) error {
 				err = errs.New(errs.Dead, "it was closed while it was opened")
 			} else if err = p.port.Attach(p.worker, p.task); err == nil {
 				p.attached = true
+				p.live.Store(true)
 				p.worker.ports = append(p.worker.ports, p)
 			}
 		})
@@ -357,56 +358,81 @@ func (n *Node) rulesFor(s *linkState) []*InChan {
 	return cs
 }
 
-// feed gives a link its channels: first the program, then the claim, which makes the driver deliver and the host lose the
-// packets of new channels at one moment. A refused claim takes the program back. n.feeding is held.
+// feed gives a link that is new all its channels. n.feeding is held.
 func (n *Node) feed(s *linkState) error {
 	cs := n.rulesFor(s)
 	rules := make([]demux.Rule, len(cs))
 	for i, c := range cs {
-		rules[i] = demux.Rule{ID: uint32(i), Protocol: c.proto, Local: c.local, Key: c.spec.Key}
+		rules[i] = c.rule()
 	}
 	prog, err := demux.Compile(s.info.Base, s.info.Name, rules)
 	if err != nil {
 		return err
 	}
-	old := s.feeds.Load()
-	s.feeds.Store(&feeds{prog: prog, chans: cs})
-	if err := s.link.Claim(Claims{Program: prog, Chans: cs}); err != nil {
-		s.feeds.Store(old)
+	return s.claim(prog)
+}
+
+// claim gives a link another program, for the packets that it delivers, and then claims it, which makes the driver deliver and the host lose
+// the packets of new channels at one moment. A refused claim takes the program back. node.feeding is held.
+func (s *linkState) claim(prog *demux.Program) error {
+	old := s.prog.Load()
+	s.prog.Store(prog)
+	if err := s.link.Claim(Claims{Program: prog, Chans: &s.node.slots.Slots}); err != nil {
+		s.prog.Store(old)
 		return fmt.Errorf("link %s: %w", s.info.Name, err)
 	}
 	return nil
 }
 
-func (n *Node) addChan(c *InChan) error {
-	if !c.spec.HandOffOnly {
-		n.feeding.Lock()
-		defer n.feeding.Unlock()
-	}
-	if err := n.listChan(c); err != nil || c.spec.HandOffOnly {
-		return err
-	}
-	if err := n.refeed(c); err != nil {
-		n.mu.Lock()
-		delete(n.chans, c.id)
-		n.mu.Unlock()
-		if e := n.refeed(c); e != nil {
-			return fmt.Errorf("%w (and going back failed: %v)", err, e)
-		}
-		return err
-	}
-	return nil
+// rule is what c wants, for a link's program.
+func (c *InChan) rule() demux.Rule {
+	return demux.Rule{ID: c.slot, Age: uint64(c.id), Protocol: c.proto, Local: c.local, Key: c.spec.Key}
 }
 
-// listChan gives c its number.
+func (n *Node) addChan(c *InChan) error {
+	if c.spec.HandOffOnly {
+		return n.listChan(c)
+	}
+	n.feeding.Lock()
+	if err := n.listChan(c); err != nil {
+		n.feeding.Unlock()
+		return err
+	}
+	c.share(n)
+	n.slots.set(c.slot, c)
+	err := n.refeed(c, true)
+	if err == nil {
+		n.feeding.Unlock()
+		return nil
+	}
+	n.mu.Lock()
+	delete(n.chans, c.id)
+	n.mu.Unlock()
+	back := n.refeed(c, false)
+	n.slots.set(c.slot, nil)
+	n.feeding.Unlock()
+	if back != nil {
+		n.keepSlot()
+		return fmt.Errorf("%w (and going back failed: %v)", err, back)
+	}
+	n.dropSlot(c)
+	return err
+}
+
+// listChan gives c its number and its slot.
 func (n *Node) listChan(c *InChan) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed || c.closed.Load() { // the latter: its domain has been terminated meanwhile
 		return errs.New(errs.Dead, "node %s is closed, or domain %s ends", n.spec.Name, c.domain.Path())
 	}
-	if !c.spec.HandOffOnly && c.proto.Link != demux.AnyLink && n.links[c.proto.Link] == nil {
-		return errs.New(errs.NotFound, "in-channel %s: link %s is not open", c.spec.Protocol, c.proto.Link)
+	if !c.spec.HandOffOnly {
+		if c.proto.Link != demux.AnyLink && n.links[c.proto.Link] == nil {
+			return errs.New(errs.NotFound, "in-channel %s: link %s is not open", c.spec.Protocol, c.proto.Link)
+		}
+		if err := n.takeSlot(c); err != nil {
+			return err
+		}
 	}
 	n.chanID++
 	c.id = n.chanID
@@ -416,25 +442,40 @@ func (n *Node) listChan(c *InChan) error {
 
 func (n *Node) removeChan(c *InChan) {
 	c.closed.Store(true)
-	if !c.spec.HandOffOnly {
-		n.feeding.Lock()
-		defer n.feeding.Unlock()
+	if c.spec.HandOffOnly {
+		n.mu.Lock()
+		if n.chans[c.id] == c {
+			delete(n.chans, c.id)
+		}
+		n.mu.Unlock()
+		return
 	}
+	n.feeding.Lock()
 	n.mu.Lock()
 	listed := n.chans[c.id] == c
 	if listed {
 		delete(n.chans, c.id)
 	}
 	n.mu.Unlock()
-	if listed && !c.spec.HandOffOnly {
-		// A link that refuses the smaller claim keeps the larger one: packets of the closed channel are then
-		// dropped and counted as unclaimed, which is the safe side.
-		_ = n.refeed(c)
+	if !listed {
+		n.feeding.Unlock()
+		return
 	}
+	err := n.refeed(c, false)
+	n.slots.set(c.slot, nil)
+	n.feeding.Unlock()
+	if err != nil {
+		// A link that refuses the smaller claim keeps the larger one: packets of the closed channel are then
+		// dropped and counted as unclaimed, which is the safe side, and its slot is not used again.
+		n.keepSlot()
+		return
+	}
+	n.dropSlot(c)
 }
 
-// refeed renews the feeds of the links that c stands on, by name. n.feeding is held.
-func (n *Node) refeed(c *InChan) error {
+// refeed adds c to the programs of the links that it stands on, by name, or takes it out of them. It goes on after an error when it takes out, and returns the
+// first. n.feeding is held.
+func (n *Node) refeed(c *InChan, add bool) (first error) {
 	var on []*linkState
 	n.mu.Lock()
 	for name, s := range n.links {
@@ -445,29 +486,48 @@ func (n *Node) refeed(c *InChan) error {
 	n.mu.Unlock()
 	sort.Slice(on, func(i, j int) bool { return on[i].info.Name < on[j].info.Name })
 	for _, s := range on {
-		if err := n.feed(s); err != nil {
-			return err
+		old := s.prog.Load()
+		if old == nil { // its first claim was refused, and it is being closed
+			continue
+		}
+		prog, err := old.Without(c.slot), error(nil)
+		if add {
+			prog, err = old.With(c.rule())
+		}
+		if err == nil && prog.Rules() != old.Rules() { // else c is one on "if" that cannot be on this link
+			err = s.claim(prog)
+		}
+		if err != nil && first == nil {
+			first = err
+		}
+		if err != nil && add {
+			break
 		}
 	}
-	return nil
+	return first
 }
 
 // Run implements Runnable: it receives a batch and gives each packet to its channel.
 func (s *portState) Run(b Budget) Used {
 	w, l := b.Worker, s.link
 	s.sendOthers(w)
+	if s.credited != nil {
+		s.mark()
+	}
 	more := s.port.Receive(w.cache, &s.batch)
-	f := l.feeds.Load()
+	prog, slots := l.prog.Load(), &l.node.slots // in this order: a channel is in its slot before a program knows it
 	n := s.batch.Len()
 	for _, p := range s.batch.Packets() {
 		p.Anno.Link = l.info.Number
 		if p.Anno.Time == 0 {
 			p.Anno.Time = b.Now
 		}
-		if f.prog != nil {
-			if id, ok := f.prog.Match(p); ok {
-				s.deliver(w, f.chans[id], p)
-				continue
+		if prog != nil {
+			if slot, ok := prog.Match(p); ok {
+				if c := slots.At(slot); c != nil {
+					s.deliver(w, c, p)
+					continue
+				}
 			}
 		}
 		l.unclaimed.Add(1)
@@ -478,16 +538,27 @@ func (s *portState) Run(b Budget) Used {
 		s.settle(w, &s.wake[i])
 	}
 	s.wake = s.wake[:0]
+	if s.credited != nil && s.marked != s.passed.Load() && s.credited.Passed() {
+		s.passed.Store(s.marked)
+	}
 	if more {
 		return Used{Packets: n, Next: More}
 	}
 	return Used{Packets: n}
 }
 
+// mark has the port mark what has come if the audit has asked for that since.
+func (s *portState) mark() {
+	if round := s.link.node.audit.round.Load(); round != s.marked {
+		s.credited.Mark()
+		s.marked = round
+	}
+}
+
 // deliver puts p into c and remembers to wake it once for the batch.
 func (s *portState) deliver(w *Worker, c *InChan, p *packet.Packet) {
 	dropped := 1
-	if c.put(w, p) {
+	if c.put(w, p, s.credited != nil) {
 		dropped = 0
 	}
 	for i := len(s.wake) - 1; i >= 0; i-- {
@@ -512,6 +583,15 @@ func (s *portState) settle(w *Worker, t *touched) {
 		t.c.wake()
 	}
 	w.bill(t.c.domain, t.packets, t.dropped)
+	switch {
+	case s.credited != nil:
+		t.c.arrived.Add(uint64(t.packets))
+		if t.dropped > 0 {
+			t.c.spend(t.dropped)
+		}
+	case t.packets > t.dropped:
+		t.c.spend(t.dropped - t.packets)
+	}
 	t.c = nil
 }
 

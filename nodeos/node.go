@@ -43,8 +43,12 @@ type Node struct {
 	numbers uint16
 	chans   map[uint32]*InChan
 	chanID  uint32
+	slots   slotPool
 	rand    uint64
 	closed  bool
+
+	cells Cells // nil: none; under feeding
+	audit audit
 }
 
 // NewNode makes a node and starts its workers.
@@ -185,6 +189,12 @@ func (n *Node) Close() error {
 			w.poll.Wake()
 			<-w.done
 		}
+	}
+	n.mu.Lock()
+	clearing := n.slots.cleared
+	n.mu.Unlock()
+	if clearing != nil {
+		<-clearing
 	}
 	for _, w := range n.workers { // when none is left that could wake another
 		if w.poll != nil {
