@@ -2,10 +2,11 @@ package udp
 
 // The way of a datagram:
 //
-//  1. Receive  offers packets of the pool to the kernel, up to 64 at a time, and keeps those that are filled; where the kernel joins
-//     datagrams, a packet is followed by a long buffer
-//  2. take     makes a received message one packet, or split several, which may wait for room in the next batch
-//  3. Send     collects packets; 64 of them, or Flush at the end of the worker's turn, go out in one system call, as runs
+//  1. Receive  takes up to 32 messages from the kernel in one system call, each into a buffer of its own
+//  2. split    copies the datagrams of a message, of which there are several where the kernel has joined them, to packets; what the
+//     batch has no room for waits for the next one
+//  3. Send     copies packets to where datagrams are collected; 64 of them, or Flush at the end of the worker's turn, go out in one
+//     system call, as runs
 //
 // All belong to the worker and take no lock; the mutex guards the control side.
 
@@ -41,14 +42,14 @@ type Link struct {
 
 	fd     *nodeos.FD
 	room   int // of a packet
-	want   int // how many messages to offer next
 	rxq    *sys.MsgQueue
-	offer  [sys.MaxMsgs]*packet.Packet // with the receive queue's buffers; nil from the first that there is not
-	long   [][]byte                    // what does not fit those, after room bytes for what does; nil if the kernel joins nothing
-	got    int                         // messages received
-	at     int                         // of these, the first that is not delivered
-	from   int                         // bytes of it that are
-	out    *linkio.Outbox
+	bufs   [][]byte       // of the receive queue's messages
+	armed  int            // of these, how many from the first on are to be made ready again
+	got    int            // messages received
+	at     int            // of these, the first that is not delivered
+	from   int            // bytes of it that are, or -1: none, and sender is that of another
+	sender netip.AddrPort // of message at
+	out    *linkio.Datagrams
 	noRuns atomic.Pointer[string] // why there are none, though the socket would take them
 	counts linkio.Counters
 
@@ -74,7 +75,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		return nil, errs.New(errs.Invalid, "link %s: driver udp wants a local address such as 0.0.0.0:3322 as device, not %q", spec.Name, spec.Device)
 	}
 	pool := n.Pool().Spec()
-	l := &Link{room: pool.FrameSize - pool.Headroom, rxq: sys.NewMsgQueue(), out: linkio.NewOutbox(), want: 8}
+	l := &Link{room: pool.FrameSize - pool.Headroom, rxq: sys.NewMsgQueue()}
 	if mtu > l.room {
 		return nil, errs.New(errs.TooBig, "link %s: MTU %d, the node's packet frames hold %d; use larger frames or a smaller MTU", spec.Name, mtu, l.room)
 	}
@@ -93,6 +94,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		return nil, errs.New(kind, "link %s: UDP socket at %s: %w", spec.Name, addr, err)
 	}
 	l.v6 = l.local.Addr().Is6()
+	l.out = linkio.NewDatagrams(l.v6)
 	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "udp", Number: number, Base: demux.UDP, MTU: mtu}
 	if a := l.local.Addr(); !a.IsUnspecified() {
 		l.info.Prefixes = []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
@@ -101,26 +103,29 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		if err := sys.UDPSegments(l.sock); err != nil {
 			l.info.Notes = append(l.info.Notes, fmt.Sprintf("each datagram goes through the kernel alone: UDP_SEGMENT was refused: %v", err))
 		} else {
-			l.out.Runs(true)
+			l.out.Join(true)
 		}
 	}
+	size := l.room + 1
 	if join {
 		if err := sys.JoinUDP(l.sock); err != nil {
 			l.info.Notes = append(l.info.Notes, fmt.Sprintf("each datagram is received alone: UDP_GRO was refused: %v", err))
 		} else {
-			l.long = make([][]byte, sys.MaxLongMsgs)
-			size := l.room + maxMessage
-			all := make([]byte, len(l.long)*size) // memory of the host's only where it is written
-			for i := range l.long {
-				l.long[i] = all[i*size : (i+1)*size]
-			}
+			size = maxMessage
 		}
 	}
+	all := make([]byte, messages*size) // memory of the host's only where it is written
+	for i := range messages {
+		l.bufs = append(l.bufs, all[i*size:(i+1)*size:(i+1)*size])
+	}
+	l.armed, l.from = messages, -1
 	return l, nil
 }
 
-// maxMessage is longer than what the kernel joins.
-const maxMessage = 1 << 16
+const (
+	messages   = 32      // that are received with one system call
+	maxMessage = 1 << 16 // longer than what the kernel joins
+)
 
 // Info implements nodeos.Link.
 func (l *Link) Info() nodeos.LinkInfo {
@@ -148,158 +153,97 @@ func (l *Link) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
 func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 	for {
 		for ; l.at < l.got; l.at++ {
-			if !l.take(c, b) {
-				return true
+			if !l.split(c, b) {
+				return true // what is left stays in its buffer
 			}
 		}
 		if b.Room() == 0 {
 			return true
 		}
-		offered := l.offerTo(c, min(b.Room(), l.want))
-		if offered == 0 { // the pool is empty; the socket's buffer keeps the datagrams for now
-			return true
+		for i := range l.armed {
+			l.rxq.SetFromLong(i, l.bufs[i])
 		}
-		var err error
-		l.at = 0
-		if l.got, err = l.rxq.Receive(l.sock, offered); err != nil {
-			l.got, l.want = 0, 8
-			l.withdraw(c)
+		got, err := l.rxq.Receive(l.sock, messages)
+		l.got, l.at, l.armed = got, 0, got
+		if err != nil {
 			return err == unix.ENOMEM || err == unix.ENOBUFS
 		}
-		if l.got == offered {
-			l.want = sys.MaxMsgs
-			continue
+		if got < messages {
+			// An edge-triggered descriptor reports again only what comes after the queue was empty, which a
+			// short count shows.
+			for ; l.at < l.got; l.at++ {
+				if !l.split(c, b) {
+					return true
+				}
+			}
+			return false
 		}
-		l.want = 8
-		for i := l.got; i < offered; i++ { // an idle link holds no packets
-			c.Free(l.offer[i])
-			l.offer[i] = nil
-		}
-		for ; l.at < l.got; l.at++ {
-			if !l.take(c, b) {
+	}
+}
+
+// split makes the next received message packets of b, or what is left of it. It reports whether that was all; if not, there was no room
+// or no memory for more.
+func (l *Link) split(c *packet.Cache, b *packet.Batch) bool {
+	n, cut := l.rxq.Len(l.at)
+	segment := l.rxq.Segment(l.at)
+	if segment <= 0 || segment > n {
+		segment = n
+	}
+	if l.from < 0 {
+		l.from, l.sender = 0, l.rxq.From(l.at)
+		if cut || segment > l.room {
+			whole := n / segment // the last, which is shorter, may fit
+			l.counts.RxDrops.Add(uint64(whole))
+			if l.from = whole * segment; l.from == n || n-l.from > l.room {
+				l.counts.RxDrops.Add(uint64(min(n-l.from, 1)))
+				l.from = -1
 				return true
 			}
 		}
-		// An edge-triggered descriptor reports again only what comes after the queue was empty, which a
-		// short count shows.
-		return false
 	}
-}
-
-// offerTo makes the receive queue's first n messages, or fewer, buffers of packets. It returns how many.
-func (l *Link) offerTo(c *packet.Cache, n int) int {
-	if l.long != nil {
-		n = min(n, len(l.long))
+	left := 1 // the empty datagram
+	if n > 0 {
+		left = (n - l.from + segment - 1) / segment
 	}
-	for i := range n {
-		p := c.Alloc(packet.Node)
-		if p == nil {
-			return i
-		}
-		l.offer[i] = p
-		if l.long != nil {
-			l.rxq.SetFromLong(i, p.Put(l.room), l.long[i][l.room:])
-		} else {
-			l.rxq.SetFrom(i, p.Put(l.room))
-		}
-	}
-	return n
-}
-
-// withdraw frees the packets that are offered or not delivered.
-func (l *Link) withdraw(c *packet.Cache) {
-	for i, p := range l.offer {
-		if p != nil {
-			c.Free(p)
-			l.offer[i] = nil
-		}
-	}
-	l.got, l.at, l.from = 0, 0, 0
-}
-
-// take makes the next received message packets of b. It reports whether it is done with it; if not, there was no room for all of
-// them or no memory, and it goes on where it was.
-func (l *Link) take(c *packet.Cache, b *packet.Batch) bool {
-	if b.Room() == 0 {
-		return false
-	}
-	n, cut := l.rxq.Len(l.at)
-	segment := l.rxq.Segment(l.at)
-	if segment <= 0 || segment >= n {
-		segment = n
-	}
-	if p := l.offer[l.at]; p == nil {
-		// The first datagrams are delivered or dropped.
-	} else if cut || segment > l.room {
-		l.offer[l.at] = nil
-		c.Free(p)
-		whole := n / segment
-		l.counts.RxDrops.Add(uint64(whole))
-		if l.from = whole * segment; n-l.from > l.room {
-			l.counts.RxDrops.Add(1)
-			l.from = n
-		}
-	} else { // the first datagram is in its place
-		if segment < n {
-			// The rest of what is in the packet joins what is in the buffer behind.
-			copy(l.long[l.at][segment:l.room], p.Data()[segment:])
-		}
-		p.Take(l.room - segment)
-		l.offer[l.at] = nil
-		sender := l.rxq.From(l.at)
-		p.Anno.Src, p.Anno.SrcPort = sender.Addr(), sender.Port()
-		l.counts.Received(segment)
-		b.Append(p)
-		l.from = segment
-	}
-	if l.from < n && !l.split(c, b, n, segment) {
-		return false
-	}
-	l.from = 0
-	return true
-}
-
-// split makes what is left of a message of n bytes packets. It reports whether that was all.
-func (l *Link) split(c *packet.Cache, b *packet.Batch, n, segment int) bool {
-	sender := l.rxq.From(l.at)
-	addr, port := sender.Addr(), sender.Port()
-	from, packets := l.from, 0
-	for l.from < n && b.Room() > 0 {
+	first := b.Len()
+	got := c.AllocBatch(packet.Node, b, left)
+	start, data := l.from, l.bufs[l.at][:n]
+	addr, port := l.sender.Addr(), l.sender.Port()
+	for _, p := range b.Packets()[first : first+got] {
 		end := min(l.from+segment, n)
-		p := c.AllocFrom(packet.Node, l.long[l.at][l.from:end])
-		if p == nil {
-			break
-		}
+		copy(p.Put(end-l.from), data[l.from:end])
 		p.Anno.Src, p.Anno.SrcPort = addr, port
-		b.Append(p)
 		l.from = end
-		packets++
 	}
-	l.counts.RxPackets.Add(uint64(packets))
-	l.counts.RxBytes.Add(uint64(l.from - from))
-	return l.from == n
+	l.counts.RxPackets.Add(uint64(got))
+	l.counts.RxBytes.Add(uint64(l.from - start))
+	if got < left {
+		return false
+	}
+	l.from = -1
+	return true
 }
 
 // Send implements nodeos.Link.
 func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 	for _, p := range b.Packets() {
 		to := netip.AddrPortFrom(p.Anno.Dst, p.Anno.DstPort)
-		if !to.IsValid() || to.Port() == 0 || p.Len() > l.info.MTU || !l.v6 && !to.Addr().Unmap().Is4() {
+		if to.Port() == 0 || !to.Addr().IsValid() || p.Len() > l.info.MTU || !l.v6 && !to.Addr().Unmap().Is4() {
 			l.counts.TxDrops.Add(1)
-			c.Free(p)
 			continue
 		}
-		if l.out.PutTo(p, to, l.v6) {
+		if !l.out.Put(p.Data(), to) {
 			l.Flush(c)
+			l.out.Put(p.Data(), to) // the longest there is fits an empty one
 		}
 	}
-	b.Reset()
+	c.FreeBatch(b)
 }
 
 // Flush implements nodeos.Link. A datagram that the kernel refuses is dropped and the rest tried again.
-func (l *Link) Flush(c *packet.Cache) {
+func (l *Link) Flush(*packet.Cache) {
 	eio := false
-	l.out.Flush(c, l.sock, &l.counts, func(err error, _ int) linkio.Next {
+	l.out.Flush(l.sock, &l.counts, func(err error, _ int) linkio.Next {
 		eio = eio || err == unix.EIO
 		return refused(err)
 	})
@@ -311,7 +255,7 @@ func (l *Link) Flush(c *packet.Cache) {
 // endRuns makes the link send each datagram as a message. A kernel refuses runs with EIO where IPsec is on
 // the way out, and before 6.11 also where the interface does not compute checksums.
 func (l *Link) endRuns() {
-	l.out.Runs(false)
+	l.out.Join(false)
 	why := fmt.Sprintf("each datagram goes through the kernel alone: a run was refused: %v", unix.EIO)
 	l.noRuns.Store(&why)
 }
@@ -346,7 +290,7 @@ func (l *Link) Stats() nodeos.LinkStats {
 // Detach implements nodeos.Link.
 func (l *Link) Detach(c *packet.Cache) {
 	l.Flush(c)
-	l.withdraw(c)
+	l.got, l.at, l.from = 0, 0, -1
 	if l.fd != nil {
 		l.fd.Close()
 		l.fd = nil

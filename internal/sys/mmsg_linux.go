@@ -113,18 +113,10 @@ func (q *MsgQueue) SetFrom(i int, b []byte) {
 	q.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
 }
 
-// MaxLongMsgs is the most messages of one MsgQueue with two buffers each.
-const MaxLongMsgs = MaxMsgs / 2
-
-// SetFromLong is SetFrom for a message that goes on in rest, which is not empty, when it has filled b; i is below
-// MaxLongMsgs. Segment says afterwards what it is made of.
-func (q *MsgQueue) SetFromLong(i int, b, rest []byte) {
-	q.parts(i, 2*i, 2)
-	q.SetPart(2*i, b)
-	q.SetPart(2*i+1, rest)
+// SetFromLong is SetFrom for a message that may be joined of several; Segment says afterwards what it is made of.
+func (q *MsgQueue) SetFromLong(i int, b []byte) {
+	q.SetFrom(i, b)
 	h := &q.hdrs[i].hdr
-	h.Name = (*byte)(unsafe.Pointer(&q.names[i]))
-	h.Namelen = unix.SizeofSockaddrInet6
 	h.Control = (*byte)(unsafe.Pointer(&q.ctrl[i]))
 	h.SetControllen(unix.CmsgSpace(4))
 }

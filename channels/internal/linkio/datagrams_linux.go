@@ -1,0 +1,258 @@
+package linkio
+
+// The way of a datagram to be sent:
+//
+//  1. Put    copies it behind those to the same address, as part of the run that is open there, or begins a run
+//  2. Flush  makes each run a message and sends all of them in one system call
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/janos-os/janos/internal/sys"
+)
+
+// Limits of a run, a message that the kernel cuts into datagrams.
+const (
+	maxRunPackets = 64
+	maxRunBytes   = 65507
+)
+
+const (
+	arenaSize = 192 << 10
+	// A run to one of several addresses has room reserved for so many more datagrams of its size, or bytes.
+	reserveCount, reserveBytes = 8, 4096
+)
+
+// Datagrams collects datagrams, of which it keeps copies, and sends them through a UDP socket with one system call. It belongs to the link's
+// worker and allocates nothing after NewDatagrams.
+//
+// Copies stand one behind the other where they can, so that the kernel has one piece to copy for many datagrams: that takes
+// less than looking at each of them.
+type Datagrams struct {
+	msgs     *sys.MsgQueue
+	single   *sys.MsgQueue // for a run that was refused
+	join, v6 bool
+	n        int // datagrams
+
+	arena []byte
+	tip   int // where the unused part begins
+
+	runs   [sys.MaxMsgs]run
+	nruns  int
+	pieces [sys.MaxMsgs]piece
+	nparts int
+
+	// slots finds the newest run to an address: open addressing, 0 is free, others are a run's number plus 1.
+	slots [2 * sys.MaxMsgs]uint8
+	last  int // the run of the datagram before
+}
+
+// run is datagrams of one length to one address, the last of which may be shorter.
+type run struct {
+	to             netip.AddrPort
+	segment, bytes int
+	count          int
+	slot           uint8
+	first, final   uint8 // pieces
+	full           bool  // ended by a shorter one
+}
+
+// piece is a part of the arena that belongs to a run.
+type piece struct {
+	from, to, end int // to is behind the last byte that is used, end behind what is reserved
+	next          uint8
+}
+
+// NewDatagrams returns an empty collection for a socket of IPv6 if v6, which reaches IPv4 by mapped addresses, or of IPv4.
+func NewDatagrams(v6 bool) *Datagrams {
+	return &Datagrams{msgs: sys.NewMsgQueue(), single: sys.NewMsgQueue(), v6: v6, arena: make([]byte, arenaSize)}
+}
+
+// Join makes Put join datagrams of one length to one address to a run, or ends that. The socket must take what
+// sys.MsgQueue.SetRun says. It must be empty. Joined or not, datagrams to different addresses may overtake each other, those to one
+// address do not.
+func (d *Datagrams) Join(on bool) { d.join = on }
+
+// Put takes a copy of b, at most 65507 bytes, which may be empty, to be sent to an address. It returns false, and takes nothing, if it
+// has no room: then Flush must come first.
+func (d *Datagrams) Put(b []byte, to netip.AddrPort) bool {
+	if d.n == sys.MaxMsgs {
+		return false
+	}
+	if d.nruns > 0 && d.runs[d.last].to == to {
+		r := &d.runs[d.last]
+		if d.fits(r, len(b)) {
+			return d.extend(r, b)
+		}
+		return d.begin(b, to, r.slot)
+	}
+	slot := hash(to)
+	for ; d.slots[slot] != 0; slot = (slot + 1) % uint8(len(d.slots)) {
+		at := int(d.slots[slot]) - 1
+		if r := &d.runs[at]; r.to == to {
+			d.last = at
+			if d.fits(r, len(b)) {
+				return d.extend(r, b)
+			}
+			break
+		}
+	}
+	return d.begin(b, to, slot)
+}
+
+// fits reports whether a datagram of n bytes may be joined to a run.
+func (d *Datagrams) fits(r *run, n int) bool {
+	return d.join && !r.full && n > 0 && n <= r.segment && r.count < maxRunPackets && r.bytes+n <= maxRunBytes
+}
+
+// extend joins b to a run.
+func (d *Datagrams) extend(r *run, b []byte) bool {
+	p := &d.pieces[r.final]
+	switch n := len(b); {
+	case n <= p.end-p.to:
+	case p.end == d.tip && p.to+n <= len(d.arena):
+		p.end = p.to + n
+		d.tip = p.end
+	default:
+		more := min(reserveCount*r.segment, reserveBytes)
+		i, ok := d.take(n, max(n, more))
+		if !ok {
+			return false
+		}
+		p.next, r.final = i, i
+		p = &d.pieces[i]
+	}
+	p.to += copy(d.arena[p.to:p.end], b)
+	r.bytes += len(b)
+	r.count++
+	r.full = len(b) < r.segment
+	d.n++
+	return true
+}
+
+// begin makes b the first of a run, whose number stands in the given slot from now on.
+func (d *Datagrams) begin(b []byte, to netip.AddrPort, slot uint8) bool {
+	i, ok := d.take(len(b), len(b))
+	if !ok {
+		return false
+	}
+	p := &d.pieces[i]
+	p.to += copy(d.arena[p.to:p.end], b)
+	d.last = d.nruns
+	d.nruns++
+	d.slots[slot] = uint8(d.nruns)
+	d.runs[d.last] = run{to: to, segment: len(b), bytes: len(b), count: 1, slot: slot, first: i, final: i, full: len(b) == 0}
+	d.n++
+	return true
+}
+
+// take returns a piece of the arena of the wanted size, or of the least if there is no more.
+func (d *Datagrams) take(least, wanted int) (i uint8, ok bool) {
+	size := min(wanted, len(d.arena)-d.tip)
+	if size < least {
+		return 0, false
+	}
+	d.pieces[d.nparts] = piece{from: d.tip, to: d.tip, end: d.tip + size}
+	d.tip += size
+	d.nparts++
+	return uint8(d.nparts - 1), true
+}
+
+// Flush sends all datagrams and counts which went and which did not. refused is asked about every error of the
+// kernel, with how many there were before in this call. sent is how many datagrams went; if there are none, nothing is called.
+func (d *Datagrams) Flush(fd int, counts *Counters, refused func(err error, before int) Next) (sent int) {
+	if d.n == 0 {
+		return 0
+	}
+	part := 0
+	for i := range d.runs[:d.nruns] {
+		r := &d.runs[i]
+		first := part
+		for at := r.first; ; at = d.pieces[at].next {
+			p := &d.pieces[at]
+			d.msgs.SetPart(part, d.arena[p.from:p.to])
+			if part++; at == r.final {
+				break
+			}
+		}
+		if r.count > 1 {
+			d.msgs.SetRun(i, first, part-first, r.segment, r.to, d.v6)
+		} else {
+			d.msgs.SetOne(i, first, r.to, d.v6)
+		}
+	}
+	bytes, failures := 0, 0
+send:
+	for at := 0; at < d.nruns; {
+		n, err := d.msgs.Send(fd, at, d.nruns)
+		for i := range d.runs[at : at+n] {
+			r := &d.runs[at+i]
+			sent += r.count
+			bytes += r.bytes
+		}
+		if err == nil {
+			break
+		}
+		at += n
+		next := refused(err, failures)
+		failures++
+		switch next {
+		case Skip:
+			if r := &d.runs[at]; r.count > 1 {
+				went, all := d.sendSingly(r, fd, &bytes, &failures, refused)
+				if sent += went; !all {
+					break send
+				}
+			}
+			at++
+		case Stop:
+			break send
+		}
+	}
+	counts.TxPackets.Add(uint64(sent))
+	counts.TxBytes.Add(uint64(bytes))
+	counts.TxDrops.Add(uint64(d.n - sent))
+	for i := range d.runs[:d.nruns] {
+		d.slots[d.runs[i].slot] = 0
+	}
+	d.n, d.nruns, d.nparts, d.tip, d.last = 0, 0, 0, 0, 0
+	return sent
+}
+
+// sendSingly sends each datagram of a run alone; all is false when the rest of everything is to be given up.
+func (d *Datagrams) sendSingly(r *run, fd int, bytes, failures *int, refused func(err error, before int) Next) (sent int, all bool) {
+	for i := r.first; ; i = d.pieces[i].next {
+		p := &d.pieces[i]
+		for from := p.from; from < p.to; {
+			end := min(from+r.segment, p.to)
+			d.single.SetTo(0, d.arena[from:end], r.to, d.v6)
+			_, err := d.single.Send(fd, 0, 1)
+			if err == nil {
+				sent++
+				*bytes += end - from
+				from = end
+				continue
+			}
+			next := refused(err, *failures)
+			*failures++
+			switch next {
+			case Skip:
+				from = end
+			case Stop:
+				return sent, false
+			}
+		}
+		if i == r.final {
+			return sent, true
+		}
+	}
+}
+
+// hash returns the slot where the search for an address begins. Whoever finds addresses that share one makes a search look at no more
+// than what there can be.
+func hash(to netip.AddrPort) uint8 {
+	a := to.Addr().As16()
+	h := binary.NativeEndian.Uint64(a[:8]) ^ binary.NativeEndian.Uint64(a[8:])*0x9e3779b97f4a7c15 ^ uint64(to.Port())<<32
+	return uint8(h * 0x9e3779b97f4a7c15 >> 57) // 7 bits: the slots
+}
