@@ -295,7 +295,12 @@ func (c *Cache) release(p *Packet) Owner {
 	if w&refMask != 1 {
 		w = f.word.Add(^uint64(0)) + 1
 	}
-	if w&refMask == 1 {
+	switch {
+	case w&refMask != 1:
+	case w>>ownerShift == uint64(Node): // Sweep leaves it alone
+		f.put(0)
+		c.giveFrame(fid)
+	default:
 		// Sweep may be making a frame that is with a link the node's: who owns it in this instant is refunded.
 		refund = Owner(f.word.Swap(0) >> ownerShift)
 		c.giveFrame(fid)

@@ -85,7 +85,7 @@ const (
 )
 
 func (f *frame) set(o Owner, s State, refs uint64) {
-	f.word.Store(uint64(o)<<ownerShift | uint64(s)<<stateShift | refs)
+	f.put(uint64(o)<<ownerShift | uint64(s)<<stateShift | refs)
 }
 
 func (f *frame) owner() Owner { return Owner(f.word.Load() >> ownerShift) }
