@@ -68,7 +68,10 @@ func PushEther(p *packet.Packet, dst, src [6]byte, etherType uint16) bool {
 }
 
 // PushVLAN puts an 802.1Q tag into the Ethernet header at the packet's start.
-func PushVLAN(p *packet.Packet, tci uint16) bool {
+func PushVLAN(p *packet.Packet, tci uint16) bool { return PushTag(p, EtherTypeVLAN, tci) }
+
+// PushTag is PushVLAN for a tag of the given type, EtherTypeVLAN or EtherTypeSVLAN.
+func PushTag(p *packet.Packet, etherType, tci uint16) bool {
 	if p.Len() < EtherLen {
 		return false
 	}
@@ -77,7 +80,7 @@ func PushVLAN(p *packet.Packet, tci uint16) bool {
 		return false
 	}
 	copy(b, b[VLANLen:VLANLen+12])
-	binary.BigEndian.PutUint16(b[12:], EtherTypeVLAN)
+	binary.BigEndian.PutUint16(b[12:], etherType)
 	binary.BigEndian.PutUint16(b[14:], tci)
 	p.SetMAC(0)
 	return true
@@ -93,19 +96,8 @@ func PushIPv4(p *packet.Packet, h *IPHeader) bool {
 	if b == nil {
 		return false
 	}
-	b[0], b[1] = 0x45, h.TOS
+	h.put4(b)
 	binary.BigEndian.PutUint16(b[2:], uint16(n))
-	binary.BigEndian.PutUint16(b[4:], h.ID)
-	frag := uint16(0)
-	if h.DF {
-		frag = 0x4000
-	}
-	binary.BigEndian.PutUint16(b[6:], frag)
-	b[8], b[9] = h.ttl(), h.Proto
-	b[10], b[11] = 0, 0
-	src, dst := h.Src.As4(), h.Dst.As4()
-	copy(b[12:], src[:])
-	copy(b[16:], dst[:])
 	binary.BigEndian.PutUint16(b[10:], Checksum(b[:IPv4Len]))
 	p.SetNetwork(0)
 	return true
@@ -121,14 +113,42 @@ func PushIPv6(p *packet.Packet, h *IPHeader) bool {
 	if b == nil {
 		return false
 	}
-	binary.BigEndian.PutUint32(b, 6<<28|uint32(h.TOS)<<20|h.Flow&0xfffff)
+	h.put6(b)
 	binary.BigEndian.PutUint16(b[4:], uint16(n))
-	b[6], b[7] = h.Proto, h.ttl()
+	p.SetNetwork(0)
+	return true
+}
+
+// PutIPHeader writes the header to b, which must have room for it, with length and, in version 4, checksum zero. It returns how
+// many bytes it has and its version, which is that of the addresses; both must be of that version.
+func PutIPHeader(b []byte, h *IPHeader) (n, version int) {
+	if h.Dst.Is4() {
+		h.put4(b)
+		return IPv4Len, 4
+	}
+	h.put6(b)
+	return IPv6Len, 6
+}
+
+func (h *IPHeader) put4(b []byte) {
+	clear(b[:IPv4Len])
+	b[0], b[1] = 0x45, h.TOS
+	binary.BigEndian.PutUint16(b[4:], h.ID)
+	if h.DF {
+		b[6] = 0x40
+	}
+	b[8], b[9] = h.ttl(), h.Proto
+	src, dst := h.Src.As4(), h.Dst.As4()
+	copy(b[12:], src[:])
+	copy(b[16:], dst[:])
+}
+
+func (h *IPHeader) put6(b []byte) {
+	binary.BigEndian.PutUint32(b, 6<<28|uint32(h.TOS)<<20|h.Flow&0xfffff)
+	b[4], b[5], b[6], b[7] = 0, 0, h.Proto, h.ttl()
 	src, dst := h.Src.As16(), h.Dst.As16()
 	copy(b[8:], src[:])
 	copy(b[24:], dst[:])
-	p.SetNetwork(0)
-	return true
 }
 
 // PushIP is PushIPv4 or PushIPv6, as the addresses say.

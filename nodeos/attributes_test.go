@@ -13,7 +13,7 @@ import (
 )
 
 // specs are the package's Specs. One that is missing here fails the test below.
-var specs = []any{NodeSpec{}, DomainSpec{}, FilesSpec{}, MemPoolSpec{}, HeapSpec{}, RegionSpec{}, TaskSpec{}, InChanSpec{}, OutChanSpec{}, LinkSpec{}}
+var specs = []any{NodeSpec{}, DomainSpec{}, FilesSpec{}, MemPoolSpec{}, HeapSpec{}, RegionSpec{}, TaskSpec{}, InChanSpec{}, OutChanSpec{}, CutChanSpec{}, LinkSpec{}}
 
 var (
 	attributeRow = regexp.MustCompile("^\\| `([A-Za-z]+Spec\\.[A-Za-z]+)` \\| ([^|]+) \\| ((?:`[a-z/]+\\.Test[A-Za-z0-9]+` ?)+)\\|$")

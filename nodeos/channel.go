@@ -49,6 +49,7 @@ type InChan struct {
 	own    *Task // the handler's; nil without one
 	closed atomic.Bool
 	held   atomic.Int64
+	cut    *CutChan // whose in-channel it is, or nil; under node.feeding
 
 	interval, tolerance time.Duration // of Rate; 0: none
 	next                atomic.Uint64 // when the next packet is due, in ns, while there is no cell

@@ -62,6 +62,7 @@ type CutStats struct {
 	Invalid uint64 `json:"invalid"` // dropped: no IP packet where one is wanted, no address, no room for the headers
 	Gone    uint64 `json:"gone"`    // dropped: the out-link is closed
 	Full    uint64 `json:"full"`    // dropped: the in-channel was full
+	Limited uint64 `json:"limited"` // dropped: faster than the in-channel's packet rate
 	Poor    uint64 `json:"poor"`    // dropped: the domain's account refused the frame
 }
 
@@ -77,5 +78,6 @@ func (a *CutStats) Add(b CutStats) {
 	a.Invalid += b.Invalid
 	a.Gone += b.Gone
 	a.Full += b.Full
+	a.Limited += b.Limited
 	a.Poor += b.Poor
 }

@@ -232,6 +232,7 @@ func (n *Node) addLink(l Link, workers []int) error {
 	for _, p := range s.ports {
 		p.task.Wake()
 	}
+	n.linkOpened(s)
 	return nil
 }
 
@@ -272,6 +273,9 @@ func (n *Node) closeLink(name string) error {
 	s := n.links[name]
 	delete(n.links, name)
 	n.mu.Unlock()
+	if s != nil {
+		n.linkCloses(s)
+	}
 	n.feeding.Unlock()
 	if s == nil {
 		return errs.New(errs.NotFound, "link %s is not open", name)
@@ -462,6 +466,9 @@ func (n *Node) removeChan(c *InChan) {
 		return
 	}
 	err := n.refeed(c, false)
+	if c.cut != nil { // no claim has it any more
+		c.cut.withdraw("the channel is closed")
+	}
 	n.slots.set(c.slot, nil)
 	n.feeding.Unlock()
 	if err != nil {

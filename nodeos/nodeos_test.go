@@ -362,8 +362,11 @@ func TestCutThrough(t *testing.T) {
 	if len(b.out) != 1 || string(b.out[0][42:]) != "through" || b.out[0][37] != 6 {
 		t.Fatalf("out: %x", b.out)
 	}
-	if in, out := c.Stats(); in.Packets != 1 || out.Packets != 1 {
-		t.Fatalf("in %+v out %+v", in, out)
+	if st := c.Stats(); st != (CutStats{Packets: 1, Bytes: 7}) {
+		t.Fatalf("%+v", st)
+	}
+	if where, why := c.Where(); where != "user" || why != "driver test of link eth0 has no other form" {
+		t.Fatalf("%s, because %s", where, why)
 	}
 }
 

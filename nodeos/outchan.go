@@ -2,6 +2,7 @@ package nodeos
 
 import (
 	"net/netip"
+	"slices"
 	"sync/atomic"
 
 	"github.com/janos-os/janos/demux"
@@ -18,7 +19,13 @@ type OutChanSpec struct {
 	LinkAddr [6]byte  // hardware address to send to; zero: Anno.LinkAddr; multicast and broadcast need neither
 	TTL      uint8    // of the IP header; 0: demux.DefaultTTL
 	TOS      uint8    // of the IP header
-	_        struct{} // named fields only
+	VLAN     []uint16 // tags of the Ethernet header, the outer one first: priority and VLAN number as in 802.1Q; of two the outer one is a service tag (802.1ad)
+
+	// NoChecksum leaves out the checksum of UDP over IPv4 (RFC 768 allows it, and tunnels do it): only so a cut-through channel
+	// into UDP can be done in the kernel.
+	NoChecksum bool
+
+	_ struct{} // named fields only
 }
 
 // OutChan encapsulates a domain's packets and sends them on one link.
@@ -43,6 +50,7 @@ func (d *Domain) NewOutChan(spec OutChanSpec) (*OutChan, error) {
 }
 
 func (d *Domain) newOutChan(spec OutChanSpec) (*OutChan, error) {
+	spec.VLAN = slices.Clone(spec.VLAN)
 	c := &OutChan{domain: d, spec: spec}
 	var err error
 	if c.proto, err = demux.ParseProtocol(spec.Protocol); err != nil {
@@ -62,6 +70,12 @@ func (d *Domain) newOutChan(spec OutChanSpec) (*OutChan, error) {
 	}
 	if err := checkLayers(c.proto, c.link.info.Base); err != nil {
 		return nil, err
+	}
+	if k := len(spec.VLAN); k > 2 || k > 0 && (len(c.proto.Layers) == 0 || c.proto.Layers[0] != demux.Ether) {
+		return nil, errs.New(errs.Invalid, "out-channel %s: %d VLAN tags, want at most 2 and module ether for them", spec.Protocol, k)
+	}
+	if spec.NoChecksum && (c.proto.Top() != demux.UDP || !slices.Contains(c.proto.Layers, demux.IPv4)) {
+		return nil, errs.New(errs.Invalid, "out-channel %s: only UDP over IPv4 can go without its checksum", spec.Protocol)
 	}
 	return c, nil
 }
@@ -147,6 +161,9 @@ func (c *OutChan) wrap(p *packet.Packet) bool {
 			if !ok || dst.Port() == 0 || !demux.PushUDP(p, src, dst) {
 				return false
 			}
+			if c.spec.NoChecksum {
+				clear(p.Data()[6:8])
+			}
 		case demux.IPv4, demux.IPv6:
 			proto := uint8(c.remote.Proto)
 			if i+1 < len(c.proto.Layers) {
@@ -167,6 +184,15 @@ func (c *OutChan) wrap(p *packet.Packet) bool {
 			mac, known := c.linkAddr(p, dst.Addr())
 			if !known || !demux.PushEther(p, mac, c.link.info.HWAddr, typ) {
 				return false
+			}
+			for i := len(c.spec.VLAN) - 1; i >= 0; i-- {
+				typ := uint16(demux.EtherTypeVLAN)
+				if i == 0 && len(c.spec.VLAN) == 2 {
+					typ = demux.EtherTypeSVLAN
+				}
+				if !demux.PushTag(p, typ, c.spec.VLAN[i]) {
+					return false
+				}
 			}
 		}
 	}
