@@ -157,3 +157,21 @@ func ethtool(fd int, ifname string, arg unsafe.Pointer) error {
 	}
 	return nil
 }
+
+// SetGRO turns receive merging of an interface on or off, in the network namespace of the calling thread; it needs CAP_NET_ADMIN. With it a virtual
+// Ethernet takes the frames that XDP programs send to it, without a program of its own.
+func SetGRO(ifname string, on bool) error {
+	fd, err := OpenControl()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	v := ethtoolValue{cmd: unix.ETHTOOL_SGRO}
+	if on {
+		v.data = 1
+	}
+	if err := ethtool(fd, ifname, unsafe.Pointer(&v)); err != nil {
+		return fmt.Errorf("ethtool receive merging of %s: %w", ifname, err)
+	}
+	return nil
+}
