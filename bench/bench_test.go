@@ -135,7 +135,10 @@ func rounds(n int) (v [][]float64) {
 	return v
 }
 
-func fast() Options { return Options{Clock: clock.NewReal(), Time: time.Millisecond} }
+// fast is a run on a machine that nobody else uses.
+func fast() Options {
+	return Options{Clock: clock.NewReal(), Time: time.Millisecond, watch: func() func() float64 { return func() float64 { return 0 } }}
+}
 
 func TestRunInterleavesAndSummarizes(t *testing.T) {
 	closed := 0
@@ -178,6 +181,47 @@ func TestRunInterleavesAndSummarizes(t *testing.T) {
 	for _, want := range []string{"at most 32.00 ns/packet, generator-bound", "skipped: no such card", "driver nothing", "Text of one."} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%q is not in\n%s", want, text.String())
+		}
+	}
+}
+
+// TestRunMeasuresAgain throws disturbed rounds away, no more of them than it keeps, and says so.
+func TestRunMeasuresAgain(t *testing.T) {
+	for _, c := range []struct {
+		disturbed   func(n int) bool // of measurement n, warming up first
+		quick       bool
+		measured    int
+		first, last float64
+		note        string
+	}{
+		{func(n int) bool { return false }, false, 6, 11, 15, ""},
+		{func(n int) bool { return n == 0 || n == 1 || n == 3 }, false, 8, 12, 17, "had more than 10 % of the machine: 2; kept although they had: 0 of 5, at most 0 %"},
+		{func(n int) bool { return true }, false, 11, 16, 20, "had more than 10 % of the machine: 5; kept although they had: 5 of 5, at most 50 %"},
+		{func(n int) bool { return true }, true, 3, 11, 12, "had more than 10 % of the machine: 0; kept although they had: 2 of 2, at most 50 %"},
+	} {
+		closed, n := 0, -1
+		s := &scripted{values: rounds(20), closed: &closed}
+		o := fast()
+		o.Quick = c.quick
+		o.watch = func() func() float64 {
+			n++
+			return func() float64 {
+				if c.disturbed(n) {
+					return 0.5
+				}
+				return 0.1
+			}
+		}
+		rep, err := Run(context.Background(), []Scenario{scenarioOf("one", s, nil)}, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := rep.Results[0].Metrics[0]
+		if s.round != c.measured || got.Samples[0] != c.first || got.Samples[len(got.Samples)-1] != c.last || got.Publishable == c.quick || rep.Quick != c.quick {
+			t.Errorf("%d measured, %+v", s.round, got)
+		}
+		if notes := strings.Join(rep.Results[0].Notes, "\n"); !strings.Contains(notes, c.note) || c.note == "" && strings.Contains(notes, "again") {
+			t.Errorf("%q is not in %q", c.note, notes)
 		}
 	}
 }
@@ -363,7 +407,7 @@ func smoke(t *testing.T, list []Scenario) *Report {
 			t.Errorf("%s measured nothing", res.Scenario)
 		}
 		for _, m := range res.Metrics {
-			if len(m.Samples) != 1 || m.Median < 0 {
+			if len(m.Samples) != 1 || m.Median < 0 && m.Unit != unitMore {
 				t.Errorf("%s, %s: %+v", res.Scenario, m.Name, m)
 			}
 			if perOp(m.Unit) && m.Median == 0 {

@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/vishvananda/netlink"
 
@@ -59,8 +61,31 @@ func sweepChains() error {
 		if lives(pid) {
 			continue
 		}
+		if err := evict(n); err != nil {
+			return err
+		}
 		if err := netns.Delete(netns.Dir, n); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// evict kills the processes in a namespace, which a run that was killed had started there.
+func evict(name string) error {
+	ns, err := netns.Open(netns.Dir, name)
+	if err != nil {
+		return nil // a name without a namespace: the run was killed in between
+	}
+	defer ns.Close()
+	inode, err := ns.Inode()
+	if err != nil {
+		return err
+	}
+	inside := map[uint64]bool{inode: true}
+	for _, pid := range netns.Inhabitants(inside) {
+		if err := netns.Kill(pid, func() bool { return slices.Contains(netns.Inhabitants(inside), pid) }, 5*time.Second); err != nil {
+			return fmt.Errorf("process %d in namespace %s of a run that was killed: %w", pid, name, err)
 		}
 	}
 	return nil

@@ -25,3 +25,8 @@ func clockTime(id int32) time.Duration {
 	}
 	return time.Duration(ts.Nano())
 }
+
+// timeOfThread returns the processor time of a thread of this process.
+func timeOfThread(tid int) time.Duration {
+	return clockTime(int32(^tid)<<3 | 4 | 2) // CPUCLOCK_PERTHREAD_MASK and CPUCLOCK_SCHED
+}

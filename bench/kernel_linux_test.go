@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -186,32 +185,5 @@ func TestUsersInterfaces(t *testing.T) {
 	}
 	if m := rep.Results[0].Metrics; len(m) == 0 || m[0].Name != "outside loss-free" || m[0].Median <= 0 {
 		t.Errorf("%+v", m)
-	}
-}
-
-// TestSearch finds the rate of a device that drops above 300,000 packets a second, and the limit of a generator.
-func TestSearch(t *testing.T) {
-	e := &Env{Context: context.Background(), Time: time.Millisecond}
-	for _, c := range []struct {
-		device, generator float64
-		bounded           bool
-	}{{300e3, 1e9, false}, {1e9, 250e3, true}, {5e3, 1e9, false}, {1e9, 1e9, true}} {
-		clean, tries := false, 0
-		rate, atLeast, err := search(e, func(want float64, _ time.Duration) (float64, error) {
-			tries++
-			got := min(want, c.generator)
-			clean = got <= c.device
-			return got, nil
-		}, func() bool { return clean })
-		if err != nil || atLeast != c.bounded || tries > 40 {
-			t.Errorf("%+v: %v, bounded %v, %v, %d tries", c, rate, atLeast, err, tries)
-		}
-		if want := min(c.device, c.generator); want < 1e9 && (rate > want || rate < 0.9*want && c.device > 10e3) {
-			t.Errorf("%+v: found %v", c, rate)
-		}
-	}
-	bad := errors.New("broken")
-	if _, _, err := search(e, func(float64, time.Duration) (float64, error) { return 0, bad }, nil); !errors.Is(err, bad) {
-		t.Errorf("%v", err)
 	}
 }

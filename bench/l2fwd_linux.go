@@ -3,7 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
-	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -12,39 +12,42 @@ import (
 	_ "github.com/janos-os/janos/click/elements/device" // FromDevice, ToDevice
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
 )
 
 func init() {
-	for _, d := range []struct{ driver, by string }{{"packet", "AF_PACKET"}, {"xdp", "AF_XDP"}} {
-		register(Scenario{Name: d.driver + "-l2fwd", Tier: "kernel", Driver: d.driver, Root: true,
-			Title: "a node forwards frames between two interfaces by " + d.by + ", beside the kernel's ip_forward", Text: l2fwdText, Open: openL2fwd(d.driver)})
-	}
+	register(Scenario{Name: "packet-l2fwd", Tier: "kernel", Driver: "packet", Root: true,
+		Title: "a node forwards frames between two interfaces by AF_PACKET, beside ip_forward and Click",
+		Text: "'channels' is an in-channel whose handler sends by an out-channel, 'graph' is FromDevice -> Queue -> ToDevice, 'ip_forward' the kernel's own forwarding, which routes by IP, " +
+			"and 'click' (option --click) a Click program with its fastest packet-socket driver, FromDevice(METHOD PCAP) -> Queue -> ToDevice(METHOD LINUX), whose frames have an address that is not the router's, so " +
+			"that the kernel drops its copies early. The generator of the closed loop is an AF_PACKET socket (sendmmsg of 64). " + l2fwdText,
+		Open: openL2fwd("packet")})
+	register(Scenario{Name: "xdp-l2fwd", Tier: "kernel", Driver: "xdp", Root: true,
+		Title: "a node forwards frames between two interfaces by AF_XDP, beside a bare AF_XDP loop and ip_forward",
+		Text: "'bare' is a loop that moves descriptors from a receive ring to a transmit ring and nothing else, with sockets set up as ours are; 'channels' is an in-channel whose handler sends by an out-channel, " +
+			"'graph' is FromDevice -> Queue -> ToDevice, 'ip_forward' the kernel's own forwarding, which routes by IP. The generator of the closed loop is the kernel's (XDP live frames, calls of 2,048). " + l2fwdText,
+		Open: openL2fwd("xdp")})
 }
 
-const l2fwdText = "Three namespaces in a row with virtual links, UDP frames of 64 bytes, 1,024 distinct ones with numbers: an AF_PACKET generator (sendmmsg of 64, no queueing " +
-	"discipline), the device, and a sink that checks loss, duplicates and order. " +
-	"'chain' is processor time per delivered packet of generator, device, sink and the processor's ksoftirqd, all bound to one processor and never more than " +
-	"2,048 frames on their way; it is the figure to compare, for all devices pay for the same generator and sink. 'node' is the part of it that the node's worker thread " +
-	"has: reading, deciding, sending, and what the kernel does in its name up to the sink's ring; reception up to the node's ring is done in the generator's name. " +
-	"'loss-free' is the highest rate of a search (doubling, then four halvings) that lost, doubled and overtook nothing in one of two tries, the generator on the first " +
-	"processor and the node on the last; 'goodput at twice' is what was delivered at twice that rate, as a part of it. ip_forward runs in the generator's name and routes by IP."
+const l2fwdText = "Three namespaces in a row with virtual links; UDP frames of 64 bytes of 1,024 flows, numbered. The sink is an eBPF program at tc ingress that counts, checks content and order, and drops. " +
+	"'chain' is processor time per delivered packet of generator, device, sink and the processor's ksoftirqd, all bound to one processor with a bounded number of frames on their " +
+	"way; it is the figure to compare, for all devices pay for the same generator and sink. 'thread' is the part of it that the device's own thread or process " +
+	"has: reading, deciding, sending, and what the kernel does in its name up to the sink. " +
+	"'loss-free' is the highest rate of a search (doubling, then four halvings: at most a sixteenth too low) that lost, doubled, overtook and damaged nothing in one of some tries; frames come from the kernel by " +
+	"schedule, the generator on the first processor; reception (threaded NAPI), device and sink are on the last. 'goodput at twice' is what was delivered at twice that rate, as a part " +
+	"of it; delays are of one frame in sixteen at half the loss-free rate."
 
-// window is how many frames the closed loop has on their way; less than any ring.
-const window = 2048
-
-// device is what forwards in a chain. A node of ours, or the kernel.
-type device struct {
-	name   string
-	chain  *chain
-	tester *tester
-	node   *nodeos.Node // nil: the kernel
-	router *click.Router
-	lost   uint64 // in closed loops, where nothing should be
-}
+// Frames on their way in the closed loop. The window of AF_PACKET is less than any ring on the way, Click's among them; AF_XDP's is a call of the generator.
+const (
+	packetWindow = 512
+	xdpWindow    = 2048
+	l2fwdRing    = 4096
+)
 
 type l2fwdTrial struct {
 	env     *Env
 	driver  string
+	window  int
 	devices []*device
 	cpus    []int
 	soft    int // ksoftirqd of the processor of the chain
@@ -56,24 +59,28 @@ func openL2fwd(driver string) func(*Env) (Trial, error) {
 			return nil, err
 		}
 		if e.In != "" {
-			if driver != "packet" {
-				return nil, errs.New(errs.NotSupported, "generator and sink on one's own interfaces are AF_PACKET sockets: packet-l2fwd has them")
-			}
-			return openOutside(e)
+			return openOutside(e, driver)
 		}
 		if !slices.Contains(nodeos.Drivers(), driver) {
 			return nil, errs.New(errs.NotSupported, "this program has no link driver %q", driver)
 		}
-		t := &l2fwdTrial{env: e, driver: driver}
+		t := &l2fwdTrial{env: e, driver: driver, window: packetWindow}
+		kinds := []string{"ip_forward", "channels", "graph"}
+		if driver == "xdp" {
+			t.window = xdpWindow
+			kinds = []string{"ip_forward", "bare", "channels", "graph"}
+		} else if e.Click != "" {
+			kinds = append(kinds, "click")
+		}
 		var err error
 		if t.cpus, err = processors(); err != nil {
 			return nil, err
 		}
 		t.soft = softirqThread(t.last())
-		for _, kind := range []string{"ip_forward", "cut-through", "graph"} {
+		for _, kind := range kinds {
 			d := &device{name: kind}
 			t.devices = append(t.devices, d)
-			if err := d.open(e, driver); err != nil {
+			if err := t.open(d); err != nil {
 				return nil, closeAfter(t, fmt.Errorf("%s: %w", kind, err))
 			}
 		}
@@ -84,227 +91,97 @@ func openL2fwd(driver string) func(*Env) (Trial, error) {
 func (t *l2fwdTrial) first() int { return t.cpus[0] }
 func (t *l2fwdTrial) last() int  { return t.cpus[len(t.cpus)-1] }
 
-func (d *device) open(e *Env, driver string) (err error) {
-	if d.chain, err = newChain(); err != nil {
+func (t *l2fwdTrial) open(d *device) error {
+	xdp := t.driver == "xdp"
+	l := loads{to: macR0, ports: 1, sink: hookTC, live: xdp, chunk: xdpWindow, merges: !xdp || d.name == "ip_forward"}
+	if d.name == "click" {
+		l.to = macOther
+	}
+	if err := d.open(t.env, l); err != nil {
 		return err
 	}
-	traffic := toOneNet(e.rand(3))
-	for i, f := range traffic {
-		traffic[i] = frame64(macR0, macA0, [4]byte{10, 0, 0, f[14+15]}, [4]byte{10, 0, 1, 2}, uint16(1024+i), 5678)
-	}
-	if d.tester, err = newTester(e.Clock, d.chain.source, "a0", d.chain.sink, "b0", traffic); err != nil {
-		return err
-	}
-	if d.name == "ip_forward" {
+	switch d.name {
+	case "ip_forward":
 		return d.chain.forward()
+	case "bare":
+		return d.chain.router.Do(func() error {
+			b, err := openBareLoop("r0", "r1", 1<<bits.Len(l2fwdRing+xdpSlack-1), l2fwdRing+xdpSlack)
+			if err != nil {
+				return err
+			}
+			d.worker = b
+			d.later(b.close)
+			return nil
+		})
+	case "click":
+		return d.openClick(t.env)
 	}
-	if d.node, err = nodeos.NewNode(nodeos.NodeSpec{Name: "bench", Clock: e.Clock, Seed: e.Seed}); err != nil {
+	return d.openNode(t.env, t.driver, d.name)
+}
+
+// xdpSlack is how many frames driver xdp lends beyond its credit.
+const xdpSlack = 128
+
+// openNode starts a node on the router that forwards in user space.
+func (d *device) openNode(e *Env, driver, kind string) error {
+	n, err := d.startNode(e, driver, l2fwdRing)
+	if err != nil {
 		return err
 	}
-	if err := d.chain.router.Do(func() error {
+	if kind == "channels" {
+		out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "r1"})
+		if err != nil {
+			return err
+		}
+		_, err = n.Root().NewInChan(nodeos.InChanSpec{Protocol: "r0", Quota: l2fwdRing, Handler: func(w *nodeos.Worker, b *packet.Batch) { out.Send(w, b) }})
+		return err
+	}
+	spec, err := click.Parse(kind, fmt.Sprintf("FromDevice(r0, QUOTA %d) -> Queue(%d) -> ToDevice(r1);", l2fwdRing, l2fwdRing), click.ParseOptions{})
+	if err != nil {
+		return err
+	}
+	r, err := click.New(spec, click.Env{Domain: n.Root(), Worker: -1, Output: io.Discard})
+	if err != nil {
+		return err
+	}
+	d.later(func() error { r.Close(); return nil })
+	return nil
+}
+
+// startNode starts a node on the router's two interfaces.
+func (d *device) startNode(e *Env, driver string, ring int) (*nodeos.Node, error) {
+	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "bench", Clock: e.Clock, Seed: e.Seed})
+	if err != nil {
+		return nil, err
+	}
+	d.worker = nodeWorker{n}
+	d.later(func() error { return closeNode(n) })
+	return n, d.chain.router.Do(func() error {
 		for _, l := range []string{"r0", "r1"} {
-			if _, err := d.node.OpenLink(nodeos.LinkSpec{Name: l, Driver: driver, Ring: 4096}); err != nil {
+			if _, err := n.OpenLink(nodeos.LinkSpec{Name: l, Driver: driver, Ring: ring}); err != nil {
 				return err
 			}
 		}
 		return nil
-	}); err != nil {
-		return err
-	}
-	if d.name == "cut-through" {
-		_, err = d.node.Root().NewCutChan(nodeos.InChanSpec{Protocol: "r0", Quota: 4096}, nodeos.OutChanSpec{Protocol: "r1"})
-		return err
-	}
-	spec, err := click.Parse(d.name, "FromDevice(r0, QUOTA 4096) -> Queue(4096) -> ToDevice(r1);", click.ParseOptions{})
-	if err != nil {
-		return err
-	}
-	d.router, err = click.New(spec, click.Env{Domain: d.node.Root(), Worker: -1, Output: io.Discard})
-	return err
-}
-
-func (d *device) close() error {
-	var first error
-	if d.router != nil {
-		d.router.Close()
-	}
-	if d.node != nil {
-		first = closeNode(d.node)
-	}
-	if d.tester != nil {
-		first = firstError(first, d.tester.close())
-	}
-	if d.chain != nil {
-		first = firstError(first, d.chain.close())
-	}
-	return first
-}
-
-// onWorker runs fn on the node's worker, if there is a node.
-func (d *device) onWorker(fn func() error) (err error) {
-	if d.node == nil {
-		return nil
-	}
-	if !d.node.Worker(0).Call(func() { err = fn() }) {
-		return errs.New(errs.Dead, "the node has ended")
-	}
-	return err
-}
-
-// place binds the node's worker to a processor until the function it returns is called.
-func (d *device) place(cpu int) (undo func() error, err error) {
-	all, err := processors()
-	if err != nil {
-		return nil, err
-	}
-	return func() error { return d.onWorker(func() error { return allow(all) }) }, d.onWorker(func() error { return bindTo(cpu) })
-}
-
-func (d *device) workerTime() (t time.Duration, err error) {
-	err = d.onWorker(func() error { t = threadTime(); return nil })
-	return t, err
-}
-
-// cost runs the closed loop with n frames on one processor and returns processor time per delivered packet, of everything and of
-// the node's worker.
-func (d *device) cost(cpu, soft, n int) (whole, node float64, err error) {
-	undo, err := d.place(cpu)
-	if err != nil {
-		return 0, 0, err
-	}
-	defer func() { err = firstError(err, undo()) }()
-	err = pinned(cpu, func() error {
-		if err := d.tester.closed(4*window, window); err != nil { // fills caches and rings after the move
-			return err
-		}
-		w0, err := d.workerTime()
-		if err != nil {
-			return err
-		}
-		t0, s0 := threadTime(), timeOf(soft)
-		if err := d.tester.closed(n, window); err != nil {
-			return err
-		}
-		t1, s1 := threadTime(), timeOf(soft)
-		w1, err := d.workerTime()
-		if err != nil {
-			return err
-		}
-		l := &d.tester.ledger
-		d.lost += uint64(n) - l.received
-		if l.received < uint64(n)*9/10 || l.duplicates > 0 || l.overtaken > 0 {
-			return errs.New(errs.Internal, "of %d frames %d arrived, %d twice, %d overtaken", n, l.received, l.duplicates, l.overtaken)
-		}
-		node = float64(w1-w0) / float64(l.received)
-		whole = float64(t1-t0+s1-s0)/float64(l.received) + node
-		return nil
 	})
-	return whole, node, err
-}
-
-// lossFree searches the highest rate at which nothing is lost. atLeast says that the generator was the limit.
-func (d *device) lossFree(e *Env, generator, cpu int) (rate float64, atLeast bool, err error) {
-	undo, err := d.place(cpu)
-	if err != nil {
-		return 0, false, err
-	}
-	defer func() { err = firstError(err, undo()) }()
-	err = pinned(generator, func() error {
-		rate, atLeast, err = search(e, d.tester.paced, func() bool { return d.tester.ledger.clean(d.tester.sent) })
-		return err
-	})
-	return rate, atLeast, err
-}
-
-// overload offers a rate and returns how many packets a second were delivered; short says that the generator did not reach it.
-func (d *device) overload(e *Env, rate float64, generator, cpu int) (good float64, short bool, err error) {
-	undo, err := d.place(cpu)
-	if err != nil {
-		return 0, false, err
-	}
-	defer func() { err = firstError(err, undo()) }()
-	err = pinned(generator, func() error {
-		got, err := d.tester.paced(rate, e.Time)
-		if err != nil || d.tester.sent == 0 {
-			return err
-		}
-		short = got < 0.97*rate
-		good = got * float64(d.tester.ledger.received) / float64(d.tester.sent)
-		return nil
-	})
-	return good, short, err
-}
-
-// search finds the highest rate at which clean holds after try, between 10,000 and 20 million frames a second.
-func search(e *Env, try func(rate float64, d time.Duration) (float64, error), clean func() bool) (rate float64, atLeast bool, err error) {
-	pass := func(want float64) (ok, short bool, err error) {
-		for range 2 {
-			got, err := try(want, e.Time)
-			if err != nil {
-				return false, false, err
-			}
-			if e.Context.Err() != nil {
-				return false, false, e.Context.Err()
-			}
-			if clean() {
-				rate = max(rate, min(got, want))
-				return true, got < 0.97*want, nil
-			}
-		}
-		return false, false, nil
-	}
-	lo, hi := 0.0, math.Inf(1)
-	for want := 10e3; want <= 20e6; want *= 2 {
-		ok, short, err := pass(want)
-		if err != nil {
-			return 0, false, err
-		}
-		if short { // all that could be sent was delivered
-			return rate, true, nil
-		}
-		if !ok {
-			hi = want
-			break
-		}
-		lo = want
-	}
-	if math.IsInf(hi, 1) {
-		return rate, true, nil
-	}
-	for range 4 {
-		want := (lo + hi) / 2
-		ok, short, err := pass(want)
-		if err != nil {
-			return 0, false, err
-		}
-		if short {
-			return rate, true, nil
-		}
-		if ok {
-			lo = want
-		} else {
-			hi = want
-		}
-	}
-	return rate, false, nil
 }
 
 // Measure implements Trial.
 func (t *l2fwdTrial) Measure(r *Round) error {
 	// About a microsecond or two a packet for the whole chain.
-	n := max(int(t.env.Time/(2*time.Microsecond)), 4*window)
+	n := max(int(t.env.Time/(2*time.Microsecond)), 4*t.window)
 	for _, d := range t.devices {
-		whole, node, err := d.cost(t.last(), t.soft, n)
+		c, err := d.oneCore(t.last(), t.soft, n, t.window)
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
-		r.Add(d.name+" chain", "ns/packet", whole)
-		if d.node != nil {
-			r.Add(d.name+" node", "ns/packet", node)
-			if err := r.Ratio(d.name+" chain to ip_forward chain", d.name+" chain", "ip_forward chain"); err != nil {
-				return err
-			}
+		r.Add(d.name+" chain", "ns/packet", c.whole)
+		if d.worker != nil {
+			r.Add(d.name+" thread", "ns/packet", c.worker)
 		}
+	}
+	if err := t.compare(r); err != nil {
+		return err
 	}
 	if t.soft == 0 {
 		r.Note("ksoftirqd is not visible here: what it did is missing from 'chain'.")
@@ -313,31 +190,62 @@ func (t *l2fwdTrial) Measure(r *Round) error {
 		r.Note("There is one processor only: no search for a loss-free rate.")
 	} else {
 		for _, d := range t.devices {
-			rate, atLeast, err := d.lossFree(t.env, t.first(), t.last())
-			if err != nil {
+			if err := d.deviceCore(t.first(), t.last(), func() error { return t.rates(r, d) }); err != nil {
 				return fmt.Errorf("%s: %w", d.name, err)
-			}
-			name := d.name + " loss-free"
-			r.Add(name, "packets/s", rate)
-			if atLeast {
-				r.GeneratorBound(name)
-			}
-			good, short, err := d.overload(t.env, 2*rate, t.first(), t.last())
-			if err != nil {
-				return fmt.Errorf("%s: %w", d.name, err)
-			}
-			name = d.name + " goodput at twice loss-free"
-			r.Add(name, "of loss-free", good/max(rate, 1))
-			if short {
-				r.GeneratorBound(name)
 			}
 		}
 	}
-	r.Note("Rings of 4,096 frames, one worker; reception is not spread over processors (no RPS).")
+	r.Note("Rings of %d frames, one worker; at most %d frames on their way in the closed loop.", l2fwdRing, t.window)
 	for _, d := range t.devices {
 		r.Add(d.name+" lost in closed loop", "lost", float64(d.lost))
 		d.lost = 0
 	}
+	return nil
+}
+
+// compare enters what one device costs beside another.
+func (t *l2fwdTrial) compare(r *Round) error {
+	for _, d := range t.devices {
+		if d.name != "channels" && d.name != "graph" {
+			continue
+		}
+		for _, base := range t.devices {
+			switch base.name {
+			case "ip_forward", "click":
+				if err := r.Ratio(d.name+" chain to "+base.name+" chain", d.name+" chain", base.name+" chain"); err != nil {
+					return err
+				}
+			case "bare":
+				r.Add(d.name+" chain over bare chain", unitMore, r.now[d.name+" chain"]-r.now["bare chain"])
+			}
+		}
+	}
+	return nil
+}
+
+// rates searches the loss-free rate and offers twice as much.
+func (t *l2fwdTrial) rates(r *Round, d *device) error {
+	f, err := d.lossFree(t.env, t.env.tries())
+	if err != nil {
+		return err
+	}
+	r.bounded(d.name+" loss-free", "packets/s", f.rate, f.bound)
+	if f.rate == 0 {
+		r.Note("%s: a rate of %.0f packets/s was not free of losses in any try of a round: the processors are too busy with other work.", d.name, searchLeast)
+		r.bounded(d.name+" goodput at twice loss-free", "of loss-free", 0, true)
+		return nil
+	}
+	if _, err := d.rates.paced(f.rate/2, trialTime(t.env)); err != nil {
+		return err
+	}
+	l := &d.rates.ledger
+	r.Add(d.name+" delay p50", "us", float64(l.quantile(.5))/1e3)
+	r.Add(d.name+" delay p99", "us", float64(l.quantile(.99))/1e3)
+	x, err := d.overload(t.env, 2*f.rate)
+	if err != nil {
+		return err
+	}
+	r.bounded(d.name+" goodput at twice loss-free", "of loss-free", x.goodput/f.rate, x.bound || f.bound)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -38,7 +39,11 @@ func (m *Machine) readHost() {
 }
 
 // usage is a reading of the machine's processor time.
-type usage struct{ busy, stolen, total, own time.Duration }
+type usage struct {
+	busy, stolen, total time.Duration // of all
+	own                 time.Duration // of this process and of those that it has started
+	kernel              time.Duration // of the kernel's threads, which do network work for everybody
+}
 
 func readUsage() (u usage) {
 	b, err := os.ReadFile("/proc/stat")
@@ -48,7 +53,6 @@ func readUsage() (u usage) {
 	var v [8]int64 // user nice system idle iowait irq softirq steal, in hundredths of a second
 	line, _, _ := strings.Cut(string(b), "\n")
 	_, _ = fmt.Sscanf(line, "cpu %d %d %d %d %d %d %d %d", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7])
-	const tick = time.Second / 100
 	for i, n := range v {
 		u.total += time.Duration(n) * tick
 		if i != 3 && i != 4 && i != 7 {
@@ -61,14 +65,51 @@ func readUsage() (u usage) {
 	if unix.Getrusage(unix.RUSAGE_CHILDREN, &children) == nil {
 		u.own += time.Duration(children.Utime.Nano() + children.Stime.Nano())
 	}
+	u.readThreads()
 	return u
 }
 
-// since sets the shares of the time from u until now.
-func (m *Machine) since(u usage) {
-	now := readUsage()
-	if total := now.total - u.total; total > 0 {
-		m.Others = max(0, float64((now.busy-u.busy)-(now.own-u.own))/float64(total))
-		m.Stolen = float64(now.stolen-u.stolen) / float64(total)
+const pfKthread = 0x200000 // PF_KTHREAD of linux/sched.h
+
+// readThreads adds the kernel's threads, and the programs that run beside and have not ended.
+func (u *usage) readThreads() {
+	dirs, _ := os.ReadDir("/proc")
+	self := strconv.Itoa(os.Getpid())
+	for _, d := range dirs {
+		if c := d.Name()[0]; c < '0' || c > '9' {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + d.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		// After the name, which may contain anything: state, parent, ..., flags (the seventh), ..., user and system time (12th and 13th).
+		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		if len(f) < 13 {
+			continue
+		}
+		flags, _ := strconv.ParseUint(f[6], 10, 64)
+		user, _ := strconv.ParseInt(f[11], 10, 64)
+		system, _ := strconv.ParseInt(f[12], 10, 64)
+		switch t := time.Duration(user+system) * tick; {
+		case flags&pfKthread != 0:
+			u.kernel += t
+		case f[1] == self:
+			u.own += t
+		}
 	}
+}
+
+// tick is the unit of the times in /proc.
+const tick = time.Second / 100
+
+// since returns which shares of the machine's time from v until u other processes had, and a hypervisor. What the kernel does in threads of its own counts as
+// nobody's: most of it is what is measured.
+func (u usage) since(v usage) (others, stolen float64) {
+	total := u.total - v.total
+	if total <= 0 {
+		return 0, 0
+	}
+	others = max(0, float64((u.busy-v.busy)-(u.own-v.own)-(u.kernel-v.kernel))/float64(total))
+	return others, float64(u.stolen-v.stolen) / float64(total)
 }

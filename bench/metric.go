@@ -38,11 +38,14 @@ type Metric struct {
 	Publishable bool   `json:"publishable"`
 }
 
+// unitMore is the unit of what something costs more than something else in the same round; it may be negative.
+const unitMore = "ns more/packet"
+
 // LowerIsBetter reports whether a smaller figure of this unit is the better one.
 func LowerIsBetter(unit string) bool {
 	u, _, _ := strings.Cut(unit, "/")
 	switch u {
-	case "ns", "us", "ms", "s", "B", "allocs", "%", "frames", "lost", "x":
+	case "ns", "us", "ms", "s", "B", "allocs", "%", "frames", "lost", "x", "ns more":
 		return true
 	}
 	return false

@@ -29,6 +29,7 @@ type Report struct {
 	Started time.Time `json:"started"`
 	Rounds  int       `json:"rounds"`
 	Seed    uint64    `json:"seed"`
+	Quick   bool      `json:"quick,omitempty"` // nothing in it is publishable
 	Results []Result  `json:"results"`
 }
 
@@ -83,6 +84,9 @@ func (r *Report) Text(w io.Writer) error {
 		fmt.Fprintf(w, "load %.2f %.2f %.2f; during the run other processes had %.0f %% of the machine, a hypervisor %.0f %%\n",
 			m.Load[0], m.Load[1], m.Load[2], 100*m.Others, 100*m.Stolen)
 		fmt.Fprintf(w, "yardstick %s ns [%s to %s]; medians of %d rounds, [least to greatest]\n", Figure(m.Yardstick.Median), Figure(m.Yardstick.Min), Figure(m.Yardstick.Max), r.Rounds)
+		if r.Quick {
+			fmt.Fprintln(w, "a quick run: it shows that the scenarios work; quote no figure of it")
+		}
 		if m.Others+m.Stolen > shared {
 			fmt.Fprintln(w, "the machine was shared: compare ratios of this run; absolute figures are too high, and tails say nothing")
 		}

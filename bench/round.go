@@ -16,9 +16,9 @@ type recorder struct {
 	rows    map[string]*row
 	counts  map[string]int // operations of PerOp, fixed by the first round
 	notes   []string
+	quick   bool // nothing is publishable
 	memory  bool // figures may be compared with the yardstick
 	yards   []float64
-	rounds  int
 	bounded map[string]bool
 }
 
@@ -40,6 +40,39 @@ type Round struct {
 	rec  *recorder
 	warm bool // samples are not kept
 	now  map[string]float64
+
+	// What was added, until keep.
+	kept  []figure
+	bound map[string]bool
+}
+
+// figure is what Add was given.
+type figure struct {
+	name, unit string
+	v          float64
+}
+
+func newRound(e *Env, rec *recorder, warm bool) *Round {
+	return &Round{env: e, rec: rec, warm: warm, now: map[string]float64{}, bound: map[string]bool{}}
+}
+
+// keep enters what the round has measured; a round that is not kept has not been.
+func (r *Round) keep() {
+	if r.warm {
+		return
+	}
+	for _, f := range r.kept {
+		m := r.rec.rows[f.name]
+		if m == nil {
+			m = &row{unit: f.unit}
+			r.rec.rows[f.name] = m
+			r.rec.order = append(r.rec.order, f.name)
+		}
+		m.samples = append(m.samples, f.v)
+	}
+	for name := range r.bound {
+		r.rec.bounded[name] = true
+	}
 }
 
 // Warm reports whether this round only warms up: what it adds is not kept.
@@ -48,27 +81,24 @@ func (r *Round) Warm() bool { return r.warm }
 // Add records a figure of this round.
 func (r *Round) Add(name, unit string, v float64) {
 	r.now[name] = v
-	if r.warm {
-		return
-	}
-	m := r.rec.rows[name]
-	if m == nil {
-		m = &row{unit: unit}
-		r.rec.rows[name] = m
-		r.rec.order = append(r.rec.order, name)
-	}
-	m.samples = append(m.samples, v)
+	r.kept = append(r.kept, figure{name, unit, v})
 }
 
-// Ratio records the quotient of two figures of this round.
-func (r *Round) Ratio(name, over, under string) error {
+// Ratio records the quotient of two figures of this round, of which a smaller one is better.
+func (r *Round) Ratio(name, over, under string) error { return r.quotient(name, "x", over, under) }
+
+// Times records the quotient of two figures of this round, of which a greater one is better: how many times the rate of another something has. Where both are
+// costs, that of the other comes first.
+func (r *Round) Times(name, over, under string) error { return r.quotient(name, "times", over, under) }
+
+func (r *Round) quotient(name, unit, over, under string) error {
 	a, ok := r.now[over]
 	b, ok2 := r.now[under]
 	if !ok || !ok2 || b == 0 {
 		return errs.New(errs.Internal, "bench: ratio %q needs %q and %q, which is not 0", name, over, under)
 	}
-	r.Add(name, "x", a/b)
-	if r.rec.bounded[over] || r.rec.bounded[under] {
+	r.Add(name, unit, a/b)
+	if r.bound[over] || r.bound[under] {
 		r.GeneratorBound(name)
 	}
 	return nil
@@ -76,9 +106,7 @@ func (r *Round) Ratio(name, over, under string) error {
 
 // GeneratorBound marks a figure as bounded by the generator of the load.
 func (r *Round) GeneratorBound(name string) {
-	if !r.warm {
-		r.rec.bounded[name] = true
-	}
+	r.bound[name] = true
 }
 
 // Note says something about the result, once.
@@ -140,6 +168,9 @@ func (c *recorder) metrics() []Metric {
 		m := Metric{Name: name, Unit: w.unit, Summary: summarize(w.samples), Samples: w.samples, Publishable: true}
 		if c.bounded[name] {
 			m.Bound, m.Publishable = "generator", false
+		}
+		if c.quick {
+			m.Publishable = false
 		}
 		if c.memory && perOp(w.unit) && len(w.samples) == len(c.yards) && slices.Min(c.yards) > 0 {
 			q := make([]float64, len(w.samples))

@@ -40,6 +40,16 @@ type Env struct {
 	In, Out string        // the user's own interfaces, empty: links that are made for the run
 	To      [6]byte       // with those: hardware address that frames are sent to
 	Click   string        // a click program that runs graphs beside ours; empty: none
+	Force   bool          // the user's own interfaces may be such as the host needs
+	Quick   bool          // the run shall show that a scenario works: no effort for good figures
+}
+
+// tries is how often a search tries a rate that was not free of losses.
+func (e *Env) tries() int {
+	if e.Quick {
+		return 1
+	}
+	return searchTries
 }
 
 // rand returns a generator of its own stream.
@@ -50,6 +60,9 @@ const (
 	MinReps     = 5
 	MaxReps     = 1000
 	DefaultTime = 100 * time.Millisecond
+
+	quickReps = 2
+	quickTime = 20 * time.Millisecond
 )
 
 var scenarios []Scenario

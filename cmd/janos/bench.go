@@ -71,9 +71,11 @@ func benchRunCommand() *cobra.Command {
 		Use: "run NAME...", Short: "Measure scenarios, a tier of them, or all", Args: cobra.MinimumNArgs(1),
 		Long: `Measures the named scenarios; the name of a tier (memory, socket, kernel) stands for its scenarios, and "all" for all.
 
-With --in and --out, packet-l2fwd makes no network of its own: it sends by the first interface and expects its frames at the second,
-and what lies between them - a cable, a switch, a router on another machine - is what is measured. The frames carry UDP packets from
-10.0.0.0/24 to 10.0.1.2.`,
+With --in and --out, packet-l2fwd and xdp-l2fwd make no network of their own: they send by the first interface and expect the frames at the
+second, and what lies between them - a cable, a switch, a router on another machine - is what is measured. The frames carry UDP packets
+from 10.0.0.2 to 10.0.1.2. Loopback, and interfaces that a default route goes by, are refused without --force. Nothing of the interfaces stays changed.
+
+A scenario is measured again, up to as often as it is measured at all, where other programs had more than a tenth of the machine meanwhile.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
 			list, err := bench.Select(names)
 			if err != nil {
@@ -122,12 +124,14 @@ and what lies between them - a cable, a switch, a router on another machine - is
 	}
 	f := c.Flags()
 	f.StringVar(&file, "json", "", "write the report as JSON to `FILE`")
-	f.IntVar(&o.Reps, "reps", bench.MinReps, "rounds that count, at least 5")
-	f.DurationVar(&o.Time, "time", bench.DefaultTime, "how long one measurement of one row takes, 1ms to 1m")
+	f.IntVar(&o.Reps, "reps", 0, "rounds that count, at least 5 (0: 5, or 2 with --quick)")
+	f.DurationVar(&o.Time, "time", 0, "how long one measurement of one row takes, 1ms to 1m (0: 100ms, or 20ms with --quick)")
 	f.Uint64Var(&o.Seed, "seed", 1, "of all traffic")
 	f.StringVar(&o.In, "in", "", "`interface` by which frames go into what is measured")
 	f.StringVar(&o.Out, "out", "", "`interface` at which they come out")
-	f.StringVar(&o.Click, "click", "", "`path` of a click program that runs the graphs beside ours")
+	f.StringVar(&o.Click, "click", "", "`path` of a click program that runs the graphs beside ours, and forwards beside packet-l2fwd")
+	f.BoolVar(&o.Force, "force", false, "take --in and --out even if the host itself needs them")
+	f.BoolVar(&o.Quick, "quick", false, "two short rounds, to see that the scenarios work here: no figure of it is publishable")
 	f.StringVar(&to, "to", "02:00:00:00:0a:02", "with --in: hardware `address` that frames are sent to, for devices that look at it")
 	return c
 }

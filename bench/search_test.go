@@ -1,0 +1,93 @@
+package bench
+
+import (
+	"errors"
+	"testing"
+)
+
+// TestSearch finds the rate of a device that drops above some rate, and says when the generator could not show it.
+func TestSearch(t *testing.T) {
+	for _, c := range []struct {
+		device, generator, from float64
+		bound                   bool
+	}{
+		{device: 300e3, generator: 1e9},
+		{device: 300e3, generator: 1e9, from: 280e3},
+		{device: 300e3, generator: 1e9, from: 5e6},
+		{device: 300e3, generator: 310e3},
+		{device: 1e9, generator: 250e3, bound: true},
+		{device: 1e9, generator: 250e3, from: 4e6, bound: true},
+		{device: 5e3, generator: 1e9},
+		{device: 1e9, generator: 1e9, bound: true},
+	} {
+		trials := 0
+		f, err := search(c.from, 2, func(want float64) (point, error) {
+			trials++
+			got := min(want, c.generator)
+			return point{got, got <= c.device}, nil
+		})
+		if err != nil || f.bound != c.bound || f.trials != trials || trials > 40 {
+			t.Errorf("%+v: %+v, %v, %d trials", c, f, err, trials)
+		}
+		switch want := min(c.device, c.generator); {
+		case c.device < searchLeast && f.rate != 0:
+			t.Errorf("%+v: found %v where nothing is clean", c, f.rate)
+		case c.device >= searchLeast && want < searchMost && (f.rate > want || f.rate < want*15/16):
+			t.Errorf("%+v: found %v", c, f.rate)
+		}
+	}
+	// One try in two is disturbed: with two tries the rate is found all the same.
+	n := 0
+	f, err := search(0, 2, func(want float64) (point, error) { n++; return point{want, n%2 == 0 && want <= 300e3}, nil })
+	if err != nil || f.rate < 280e3 || f.rate > 300e3 {
+		t.Errorf("%+v, %v", f, err)
+	}
+	bad := errors.New("broken")
+	if _, err := search(0, 1, func(float64) (point, error) { return point{}, bad }); !errors.Is(err, bad) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestExcess(t *testing.T) {
+	for _, c := range []struct {
+		want, reached, delivered float64
+		bound                    bool
+	}{{1e6, 1e6, 5e5, false}, {1e6, .98e6, 5e5, false}, {1e6, 9e5, 5e5, true}, {1e6, 6e5, 6e5, true}} {
+		if x := judgeExcess(c.want, c.reached, c.delivered); x.bound != c.bound || x.goodput != c.delivered {
+			t.Errorf("%+v: %+v", c, x)
+		}
+	}
+}
+
+// TestGeneratorBound follows a bound from the search to the report: the figure, and every ratio of it, is a bound and not publishable.
+func TestGeneratorBound(t *testing.T) {
+	rec := newRecorder()
+	r := newRound(&Env{}, rec, false)
+	f, err := search(0, 1, func(want float64) (point, error) { return point{min(want, 1e5), true}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.bounded("a", "packets/s", f.rate, f.bound)
+	r.bounded("b", "packets/s", 5, false)
+	if err := r.Ratio("a to b", "a", "b"); err != nil {
+		t.Fatal(err)
+	}
+	r.keep()
+	for _, m := range rec.metrics() {
+		if free := m.Name == "b"; m.Publishable != free || (m.Bound == "") != free {
+			t.Errorf("%+v", m)
+		}
+	}
+	// A round that is thrown away leaves nothing, nor does one for warming up.
+	gone := newRound(&Env{}, rec, false)
+	gone.bounded("b", "packets/s", 7, true)
+	warm := newRound(&Env{}, rec, true)
+	warm.bounded("b", "packets/s", 7, true)
+	warm.keep()
+	if m := rec.metrics()[1]; len(m.Samples) != 1 || m.Bound != "" {
+		t.Errorf("%+v", m)
+	}
+	if rec.quick = true; rec.metrics()[1].Publishable {
+		t.Error("a quick run is publishable")
+	}
+}
