@@ -203,6 +203,10 @@ func (r *Router) global() *Handlers {
 		return lines(names)
 	})
 	h.Read("handlers", func() string { return h.text() })
+	if r.env.Parse != nil {
+		h.Read("hotconfig", func() string { return r.spec.String() })
+		h.Write("hotconfig", r.reloadHere)
+	}
 	h.Write("stop", func(string) error { r.RequestStop(); return nil })
 	return h
 }
@@ -221,7 +225,7 @@ func (r *Router) lookup(name string) (*Handler, error) { return r.lookupFrom("",
 func (r *Router) lookupFrom(from, name string) (*Handler, error) {
 	h := r.globals
 	short := name
-	if el, rest, ok := cutLast(name, '.'); ok {
+	if el, rest, ok := strings.Cut(name, "."); ok {
 		e := r.find(from, el)
 		if e == nil {
 			return nil, errs.New(errs.NotFound, "no element named '%s'", el)
@@ -236,14 +240,6 @@ func (r *Router) lookupFrom(from, name string) (*Handler, error) {
 		return nil, errs.New(errs.NotFound, "no handler named '%s'", name)
 	}
 	return k, nil
-}
-
-func cutLast(s string, c byte) (before, after string, ok bool) {
-	i := strings.LastIndexByte(s, c)
-	if i < 0 {
-		return "", s, false
-	}
-	return s[:i], s[i+1:], true
 }
 
 // Read calls the read handler "element.handler", or a global one, and returns its value. It waits for the
@@ -274,6 +270,9 @@ func (r *Router) ReadHere(name, param string) (string, error) {
 	}
 	return k.read(name, param)
 }
+
+// LookupHandler finds a handler by its full name. On the worker.
+func (r *Router) LookupHandler(name string) (*Handler, error) { return r.lookup(name) }
 
 // LookupHandler finds a handler as the element names it: those of its own compound come first.
 func (e *Base) LookupHandler(name string) (*Handler, error) { return e.router.lookupFrom(e.name, name) }

@@ -237,12 +237,12 @@ func (r *Router) connect(list *errs.List) {
 		b := el.base()
 		for n := range b.nin {
 			if _, ok := inUse[port{i, n}]; !ok {
-				list.Addf(r.spec.Elements[i].Pos, "'%s' %s input %d unused", r.label(i), b.inKinds[n], n)
+				list.Addf(r.spec.Elements[i].Pos, "'%s' input %d unused", r.label(i), n)
 			}
 		}
 		for n := range b.nout {
 			if _, ok := outUse[port{i, n}]; !ok {
-				list.Addf(r.spec.Elements[i].Pos, "'%s' %s output %d unused", r.label(i), b.outKinds[n], n)
+				list.Addf(r.spec.Elements[i].Pos, "'%s' output %d unused", r.label(i), n)
 			}
 		}
 	}

@@ -24,6 +24,11 @@ type Env struct {
 	Output io.Writer      // where elements print; nil: standard error
 	Stdout io.Writer      // where scripts print what they are to print; nil: standard output
 	Host   bool           // elements may use the process's rights on the host: open files, send signals
+	// Parse reads a configuration that is written to the handler hotconfig, and prepares what it needs of the node; nil: the running one cannot be
+	// changed so. It runs on the router's worker or on a goroutine of its own.
+	Parse func(text string) (*GraphSpec, error)
+	// Replaced is told on the worker when another router has taken this one's place.
+	Replaced func(next *Router)
 	// Values are things that elements of other packages need, by names that those packages define.
 	Values map[string]any
 }
@@ -31,6 +36,9 @@ type Env struct {
 // Router is a running graph.
 type Router struct {
 	spec     *GraphSpec
+	env      Env
+	before   *Router // whose place it takes, until it has
+	next     atomic.Pointer[Router]
 	domain   *nodeos.Domain
 	owner    packet.Owner
 	rand     *clock.Rand
@@ -57,6 +65,32 @@ type Router struct {
 // first phase that found any: classes and arguments, ports, initialization. New
 // is for the control side; it waits for the worker.
 func New(spec *GraphSpec, env Env) (*Router, error) {
+	r, err := build(spec, env, nil)
+	if err != nil {
+		return nil, err
+	}
+	if !r.thread.worker.Call(func() { r.startHere() }) {
+		return nil, errs.New(errs.Dead, "click: the node has closed")
+	}
+	return r, r.tie()
+}
+
+// tie makes the router end with its domain.
+func (r *Router) tie() error {
+	d := r.domain
+	if d.OnDestroy(func() {
+		// On the home worker, when no worker runs anything of the domain any more.
+		r.thread.cache = d.Home().Cache()
+		r.cleanup()
+	}) {
+		return nil
+	}
+	r.Close()
+	return errs.New(errs.Dead, "domain %s is %s", d.Path(), d.State())
+}
+
+// build makes a router that does not run yet, in the place of another one perhaps.
+func build(spec *GraphSpec, env Env, before *Router) (*Router, error) {
 	if env.Domain == nil {
 		return nil, errs.New(errs.Internal, "click: no domain")
 	}
@@ -68,7 +102,7 @@ func New(spec *GraphSpec, env Env) (*Router, error) {
 	if env.Worker >= 0 {
 		w = node.Worker(env.Worker)
 	}
-	r := &Router{spec: spec, domain: env.Domain, owner: env.Domain.Owner(), rand: env.Rand, output: env.Output,
+	r := &Router{spec: spec, env: env, before: before, domain: env.Domain, owner: env.Domain.Owner(), rand: env.Rand, output: env.Output,
 		stdout: env.Stdout, host: env.Host, values: env.Values, done: make(chan struct{}), byName: map[string]int{}}
 	if r.rand == nil {
 		r.rand = node.NewRand()
@@ -99,17 +133,6 @@ func New(spec *GraphSpec, env Env) (*Router, error) {
 		r.Close()
 		return nil, err
 	}
-	if !w.Call(func() { r.startHere() }) {
-		return nil, errs.New(errs.Dead, "click: the node has closed")
-	}
-	if !env.Domain.OnDestroy(func() {
-		// On the home worker, when no worker runs anything of the domain any more.
-		r.thread.cache = env.Domain.Home().Cache()
-		r.cleanup()
-	}) {
-		r.Close()
-		return nil, errs.New(errs.Dead, "domain %s is %s", env.Domain.Path(), env.Domain.State())
-	}
 	return r, nil
 }
 
@@ -134,9 +157,6 @@ func (r *Router) make() error {
 			if !unknown[n.Class] {
 				unknown[n.Class] = true
 				hint := ""
-				if len(n.Args) == 0 && strings.Contains(n.Name, n.Class+"@") {
-					hint = ", and no element of that name is declared"
-				}
 				if near := nearest(n.Class); len(near) > 0 {
 					hint += ", did you mean " + strings.Join(near, " or ") + "?"
 				}
@@ -308,17 +328,22 @@ func (r *Router) HandlersOf(element string) *Handlers {
 // Do runs fn on the router's worker between runs of the graph and waits for it. It is for the control side.
 func (r *Router) Do(fn func()) error {
 	ok := false
-	if !r.thread.worker.Call(func() {
-		r.life.Lock()
-		defer r.life.Unlock()
-		if ok = !r.cleaned; ok {
-			r.thread.now = r.domain.Node().Clock().Now() // the worker's own time may be that of its last run
-			fn()
-		}
-	}) || !ok {
+	if !r.thread.worker.Call(func() { ok = r.DoHere(fn) }) || !ok {
 		return errs.New(errs.Dead, "the router has ended")
 	}
 	return nil
+}
+
+// DoHere runs fn like Do for callers on the worker that are not inside a run of the graph, and returns false if the router has ended.
+func (r *Router) DoHere(fn func()) bool {
+	r.life.Lock()
+	defer r.life.Unlock()
+	if r.cleaned {
+		return false
+	}
+	r.thread.now = r.domain.Node().Clock().Now() // the worker's own time may be that of its last run
+	fn()
+	return true
 }
 
 // Stop makes the router do nothing any more; handlers still work. It may be called from anywhere.

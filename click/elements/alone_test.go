@@ -27,5 +27,5 @@ func alone(t *testing.T, c *click.Class, args string) (*elementtest.Session, err
 	for i := range atLeast(out) {
 		config += " x [" + strconv.Itoa(i) + "] -> Idle;"
 	}
-	return elementtest.New(t, config, elementtest.Options{Frames: 64})
+	return elementtest.New(t, config, elementtest.Options{Frames: 64, Host: true})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/errs"
 )
 
@@ -19,6 +20,13 @@ it is "-", until something stops the router.
   -x, --exit-handler NAME exit with the value of the handler: 0 for true or 0, 1 for false
   -o, --output FILE       write the flattened configuration to FILE ("-": standard output)
   -q, --quit              do not run; initialize, call handlers, and stop
+  -R, --allow-reconfigure the handler hotconfig replaces the running configuration
+  -p, --port PORT         let programs call handlers on a TCP port of this host (ControlSocket); PORT+
+                          takes the first free one from PORT
+  -u, --unix-socket FILE  the same on a UNIX socket
+  -t, --time              print how long the router ran
+  -C, --clickpath PATH    where require(library) looks, instead of CLICKPATH
+  -w, --no-warnings       accepted; there are none
       --simtime           run under simulated time, which jumps to the next event
       --driver NAME       driver for the links of devices and channels (default: what works)
   -v, --version           print the version
@@ -38,13 +46,19 @@ type options struct {
 	output        string
 	hasOutput     bool
 	quit, sim     bool
+	reconfigure   bool
+	time          bool
+	sockets       []string // arguments of ControlSockets
+	path          string
+	hasPath       bool
 	driver        string
 	version, help bool
 	vars          map[string]string
 }
 
 // letters are the short options; a colon follows those with a value, which may be in the same word.
-var letters = map[byte]string{'e': "expression:", 'f': "file:", 'h': "handler:", 'x': "exit-handler:", 'o': "output:", 'q': "quit", 'v': "version"}
+var letters = map[byte]string{'e': "expression:", 'f': "file:", 'h': "handler:", 'x': "exit-handler:", 'o': "output:", 'q': "quit", 'v': "version",
+	'R': "allow-reconfigure", 'p': "port:", 'u': "unix-socket:", 't': "time", 'C': "clickpath:", 'w': "no-warnings"}
 
 func parseOptions(args []string) (*options, error) {
 	o := &options{vars: map[string]string{}}
@@ -135,6 +149,16 @@ func (o *options) set(name, value string) error {
 		o.output, o.hasOutput = value, true
 	case "quit":
 		o.quit = true
+	case "allow-reconfigure":
+		o.reconfigure = true
+	case "port":
+		o.sockets = append(o.sockets, "tcp, "+value)
+	case "unix-socket":
+		o.sockets = append(o.sockets, "unix, "+lang.Quote(value))
+	case "time":
+		o.time = true
+	case "clickpath":
+		o.path, o.hasPath = value, true
 	case "simtime":
 		o.sim = true
 	case "driver":

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,7 +47,7 @@ func run(ctx context.Context, signals <-chan os.Signal, args []string, stdin io.
 		fmt.Fprintf(stderr, "click: %v\n", err)
 		return 1
 	}
-	spec, err := click.Parse(name, text, click.ParseOptions{Vars: o.vars, Library: library, Lines: true})
+	spec, err := o.parse(name, text)
 	if err != nil {
 		fmt.Fprintf(stderr, "%v\nRouter could not be initialized!\n", err)
 		return 1
@@ -63,11 +64,35 @@ func run(ctx context.Context, signals <-chan os.Signal, args []string, stdin io.
 		return 1
 	}
 	defer s.close()
+	began := time.Now()
 	if !o.quit {
 		s.drive(ctx, signals)
 	}
+	if o.time {
+		fmt.Fprintf(stderr, "%.3fs real\n", time.Since(began).Seconds())
+	}
 	s.router.Stop()
 	return s.report(o, stdout, stderr)
+}
+
+// parse reads a configuration and adds the sockets that the options ask for.
+func (o *options) parse(name, text string) (*click.GraphSpec, error) {
+	path := os.Getenv("CLICKPATH")
+	if o.hasPath {
+		path = o.path
+	}
+	spec, err := click.Parse(name, text, click.ParseOptions{Vars: o.vars, Library: library(path), Lines: true})
+	if err != nil {
+		return nil, err
+	}
+	for i, args := range o.sockets {
+		n := lang.Node{Name: "click_driver@@ControlSocket", Class: "ControlSocket", Args: lang.SplitArgs(args)}
+		if i > 0 {
+			n.Name += "@" + strconv.Itoa(i+1)
+		}
+		spec.Elements = append(spec.Elements, n)
+	}
+	return spec, nil
 }
 
 // source reads the configuration.
@@ -86,22 +111,24 @@ func source(o *options, stdin io.Reader) (name, text string, err error) {
 	return name, string(b), err
 }
 
-// library finds a file for require(library NAME): in the directories of CLICKPATH and their conf directories, then as it is.
-func library(name string) (file, text string, err error) {
-	var tries []string
-	for _, dir := range filepath.SplitList(os.Getenv("CLICKPATH")) {
-		if dir != "" {
-			tries = append(tries, filepath.Join(dir, "conf", name), filepath.Join(dir, name))
+// library finds a file for require(library NAME): in the directories of path and their conf directories, then as it is.
+func library(path string) func(name string) (file, text string, err error) {
+	return func(name string) (file, text string, err error) {
+		var tries []string
+		for _, dir := range filepath.SplitList(path) {
+			if dir != "" {
+				tries = append(tries, filepath.Join(dir, "conf", name), filepath.Join(dir, name))
+			}
 		}
-	}
-	for _, f := range append(tries, name) {
-		b, rerr := os.ReadFile(f)
-		if rerr == nil {
-			return f, string(b), nil
+		for _, f := range append(tries, name) {
+			b, rerr := os.ReadFile(f)
+			if rerr == nil {
+				return f, string(b), nil
+			}
+			err = rerr
 		}
-		err = rerr
+		return "", "", err
 	}
-	return "", "", err
 }
 
 func write(file, text string, stdout io.Writer) error {
@@ -117,10 +144,11 @@ type session struct {
 	node   *nodeos.Node
 	clk    *clock.Virtual // with simulated time
 	router *click.Router
+	next   chan *click.Router // one that has taken the place of router
 }
 
 func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, error) {
-	s := &session{}
+	s := &session{next: make(chan *click.Router, 1)}
 	ns := nodeos.NodeSpec{Name: "click"}
 	if o.sim {
 		s.clk = clock.NewVirtual(time.Unix(simStart, 0))
@@ -133,8 +161,25 @@ func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, 
 	if s.node, err = nodeos.NewNode(ns); err != nil {
 		return nil, err
 	}
+	env := click.Env{Domain: s.node.Root(), Output: out, Stdout: stdout, Host: true}
+	if o.reconfigure {
+		env.Parse = func(text string) (*click.GraphSpec, error) {
+			spec, err := o.parse("hotconfig", text)
+			if err != nil {
+				return nil, err
+			}
+			return spec, openLinks(s.node, spec, o.driver)
+		}
+		env.Replaced = func(r *click.Router) {
+			select {
+			case <-s.next: // nobody has asked for the one before
+			default:
+			}
+			s.next <- r
+		}
+	}
 	if err = openLinks(s.node, spec, o.driver); err == nil {
-		s.router, err = click.New(spec, click.Env{Domain: s.node.Root(), Output: out, Stdout: stdout, Host: true})
+		s.router, err = click.New(spec, env)
 	}
 	if err != nil {
 		s.node.Close()
@@ -177,7 +222,11 @@ func (s *session) drive(ctx context.Context, signals <-chan os.Signal) {
 		select {
 		case <-ctx.Done():
 			return
+		case s.router = <-s.next:
 		case <-s.router.Done():
+			if s.replaced() {
+				continue
+			}
 			return
 		case sig := <-signals:
 			if !control.Handles(s.router, sig) {
@@ -193,7 +242,11 @@ func (s *session) drive(ctx context.Context, signals <-chan os.Signal) {
 			}
 		case <-ctx.Done():
 			return
+		case s.router = <-s.next:
 		case <-s.router.Done():
+			if s.replaced() {
+				continue
+			}
 			return
 		default:
 		}
@@ -206,6 +259,15 @@ func (s *session) drive(ctx context.Context, signals <-chan os.Signal) {
 		}
 		s.clk.AdvanceTo(at)
 	}
+}
+
+// replaced goes on to the router that has taken the place of the present one, if any has.
+func (s *session) replaced() bool {
+	n := s.router.Next()
+	if n != nil {
+		s.router = n
+	}
+	return n != nil
 }
 
 func (s *session) close() {

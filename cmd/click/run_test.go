@@ -35,7 +35,7 @@ func TestRun(t *testing.T) {
 		"flat":       {args: []string{"-qo-", "-e", "Idle -> { input -> Discard } "}, out: "Idle@1 :: Idle;\n@2/Discard@1 :: Discard;\n\nIdle@1 -> @2/Discard@1;\n"},
 		"simulated":  {args: []string{"--simtime", "-e", `TimedSource(1000s, LIMIT 3) -> c :: Counter -> Discard; DriverManager(wait 1h, wait 10h, print c.count, stop)`}, out: "3\n"},
 		"rests":      {args: []string{"--simtime", "-e", "Idle -> Discard"}},
-		"errors":     {args: []string{"-e", "a :: Foo;\nb :: Queue(x) -> Discard"}, code: 1, err: "config:1: unknown element class 'Foo'\nconfig:2: While configuring 'b :: Queue':\n  CAPACITY: expected an integer, not 'x'\nconfig:2: 'b :: Queue' push input 0 unused\nRouter could not be initialized!\n"},
+		"errors":     {args: []string{"-e", "a :: Foo;\nb :: Queue(x) -> Discard"}, code: 1, err: "config:1: unknown element class 'Foo'\nconfig:2: While configuring 'b :: Queue':\n  CAPACITY: expected an integer, not 'x'\nconfig:2: 'b :: Queue' input 0 unused\nRouter could not be initialized!\n"},
 		"handler":    {args: []string{"-q", "-e", "Idle -> Discard", "-h", "x.y"}, code: 1, err: "click: no element named 'x'\n"},
 		"exit":       {args: []string{"-q", "-e", "i :: Idle -> d :: Discard", "-x", "d.active"}},
 		"exit false": {args: []string{"-q", "-e", "i :: Idle -> d :: Discard(ACTIVE false)", "-x", "d.active"}, code: 1},

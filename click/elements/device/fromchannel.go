@@ -86,6 +86,10 @@ func (e *FromChannel) Configure(a *click.Args) {
 // Initialize implements click.Initializer.
 func (e *FromChannel) Initialize() error {
 	e.spec.Worker = e.Thread().Worker().ID()
+	if old, ok := e.Before().(*FromChannel); ok && e.same(old) {
+		e.NewOutsideTask(e.run)
+		return nil
+	}
 	ch, err := e.Router().Domain().NewInChan(e.spec)
 	if err != nil {
 		return err
@@ -93,6 +97,31 @@ func (e *FromChannel) Initialize() error {
 	e.ch = ch
 	e.NewOutsideTask(e.run)
 	ch.SetTask(e.Thread().Task())
+	return nil
+}
+
+func (e *FromChannel) same(o *FromChannel) bool {
+	a, b := &e.spec, &o.spec
+	return o.ch != nil && a.Protocol == b.Protocol && a.Address == b.Address && a.Quota == b.Quota && a.Worker == b.Worker && a.Key.String() == b.Key.String()
+}
+
+// Inherit implements click.Inheritor: the channel stays, with what has come.
+func (e *FromChannel) Inherit(old click.Element) error {
+	o, ok := old.(*FromChannel)
+	if !ok {
+		return nil
+	}
+	e.count = o.count
+	if !e.same(o) {
+		return nil
+	}
+	e.ch, o.ch = o.ch, nil
+	for _, p := range o.rest.Packets() {
+		e.rest.Append(p)
+	}
+	o.rest.Reset()
+	e.ch.SetTask(e.Thread().Task())
+	e.Thread().Task().Wake()
 	return nil
 }
 

@@ -58,6 +58,17 @@ func (k *call) parse(s string, _ *click.Args) error {
 	return nil
 }
 
+// Inherit implements click.Inheritor: counting goes on.
+func (e *Counter) Inherit(old click.Element) error {
+	if o, ok := old.(*Counter); ok {
+		calls := e.calls
+		base := e.Base
+		*e = *o
+		e.Base, e.calls = base, calls
+	}
+	return nil
+}
+
 // Configure implements click.Element.
 func (e *Counter) Configure(a *click.Args) {
 	a.Parse(click.Key("COUNT_CALL", e.calls[0].parse), click.Key("BYTE_COUNT_CALL", e.calls[1].parse))

@@ -50,6 +50,26 @@ func (e *Queue) Initialize() error {
 	return nil
 }
 
+// Inherit implements click.Inheritor: what is in the queue stays in it, as far as there is room.
+func (e *Queue) Inherit(old click.Element) error {
+	o, ok := old.(*Queue)
+	if !ok {
+		return nil
+	}
+	for o.n > 0 && e.n < len(e.ring) {
+		e.ring[e.n] = o.take()
+		e.n++
+	}
+	e.highwater, e.drops = max(o.highwater, e.n), o.drops+uint64(o.n)
+	if e.n == len(e.ring) {
+		e.room.Sleep()
+	}
+	if e.n > 0 {
+		e.empty.Wake()
+	}
+	return nil
+}
+
 // Cleanup implements click.Cleaner.
 func (e *Queue) Cleanup() { e.clear() }
 

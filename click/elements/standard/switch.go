@@ -1,9 +1,11 @@
 package standard
 
 import (
+	"encoding/binary"
 	"strconv"
 
 	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -37,6 +39,23 @@ func (e *Switch) Push(_ int, b *packet.Batch) {
 		return
 	}
 	e.Forward(e.output, b)
+}
+
+// Numbers of Click's llrpc.h in their network form.
+const (
+	llrpcGetSwitch = 0x4004c005
+	llrpcSetSwitch = 0x80044006
+)
+
+// LLRPC implements control.LLRPC: it reads and sets the output.
+func (e *Switch) LLRPC(n uint32, data []byte) ([]byte, error) {
+	switch {
+	case n == llrpcGetSwitch && len(data) == 0:
+		return binary.LittleEndian.AppendUint32(nil, uint32(int32(e.output))), nil
+	case n == llrpcSetSwitch && len(data) == 4:
+		return nil, e.value()(strconv.Itoa(int(int32(binary.LittleEndian.Uint32(data)))), nil)
+	}
+	return nil, errs.New(errs.NotFound, "unknown LLRPC %#x with %d bytes", n, len(data))
 }
 
 // AddHandlers implements click.HandlerAdder.
