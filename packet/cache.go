@@ -10,6 +10,7 @@ type Cache struct {
 
 	freeFrames  []uint32
 	freePackets []uint32
+	pairs       []uint32 // free packets that have kept their frames, the last view of which they were
 
 	// What others freed and we own arrives here: chains through frame.next and
 	// Packet slots, pushed whole with one compare-and-swap and taken whole with one swap.
@@ -36,6 +37,7 @@ func newCache(p *Pool, worker int) *Cache {
 	c := &Cache{pool: p, worker: worker, out: make([]chain, p.spec.Workers)}
 	c.freeFrames = make([]uint32, 0, p.spec.Frames)
 	c.freePackets = make([]uint32, 0, p.spec.Packets)
+	c.pairs = make([]uint32, 0, p.spec.Frames)
 	if worker == 0 {
 		c.nextPkt = make([]uint32, p.spec.Packets)
 	} else {
@@ -116,6 +118,15 @@ func (c *Cache) AllocFrom(o Owner, data []byte) *Packet {
 }
 
 func (c *Cache) allocFree(o Owner) *Packet {
+	if n := len(c.pairs); n > 0 {
+		p := &c.pool.packets[c.pairs[n-1]]
+		c.pairs = c.pairs[:n-1]
+		c.pool.frames[p.fid].set(o, Held, 1)
+		p.head, p.tail = c.pool.spec.Headroom, c.pool.spec.Headroom
+		p.ClearHeaders()
+		p.Anno = Anno{}
+		return p
+	}
 	f, ok := c.takeFrame()
 	if !ok {
 		c.exhausted.Add(1)
@@ -127,12 +138,12 @@ func (c *Cache) allocFree(o Owner) *Packet {
 		c.exhausted.Add(1)
 		return nil
 	}
-	c.pool.frames[f].view = p.id + 1
 	c.pool.frames[f].set(o, Held, 1)
 	c.view(p, f)
 	return p
 }
 
+// view makes p the first view of frame f.
 func (c *Cache) view(p *Packet, f uint32) {
 	s := &c.pool.spec
 	off := int(f) * s.FrameSize
@@ -141,9 +152,25 @@ func (c *Cache) view(p *Packet, f uint32) {
 	p.fid = FrameID(f)
 	p.ClearHeaders()
 	p.Anno = Anno{}
+	c.pool.frames[f].view = p.id + 1
+}
+
+// part takes a pair apart.
+func (c *Cache) part() (p *Packet, f uint32) {
+	p = &c.pool.packets[c.pairs[len(c.pairs)-1]]
+	c.pairs = c.pairs[:len(c.pairs)-1]
+	f = uint32(p.fid)
+	c.pool.frames[f].view = 0
+	p.buf = nil
+	return p, f
 }
 
 func (c *Cache) takeFrame() (uint32, bool) {
+	if len(c.pairs) > 0 { // the one that was used last
+		p, f := c.part()
+		c.freePackets = append(c.freePackets, p.id)
+		return f, true
+	}
 	if len(c.freeFrames) == 0 {
 		for f := c.inFrames.Swap(0); f != 0; f = c.pool.frames[f-1].next {
 			c.freeFrames = append(c.freeFrames, f-1)
@@ -163,7 +190,12 @@ func (c *Cache) takePacket() *Packet {
 			c.freePackets = append(c.freePackets, i-1)
 		}
 		if len(c.freePackets) == 0 {
-			return nil
+			if len(c.pairs) == 0 {
+				return nil
+			}
+			p, f := c.part()
+			c.freeFrames = append(c.freeFrames, f)
+			return p
 		}
 	}
 	i := c.freePackets[len(c.freePackets)-1]
@@ -285,23 +317,29 @@ func (c *Cache) Free(p *Packet) {
 func (c *Cache) release(p *Packet) Owner {
 	fid := uint32(p.fid)
 	f := &c.pool.frames[fid]
+	w := f.word.Load()
+	if w&refMask == 1 && p.clone.Load() == 0 && int(f.home) == c.worker && int(p.home) == c.worker {
+		refund := Node
+		if w>>ownerShift == uint64(Node) { // Sweep leaves it alone
+			f.put(0)
+		} else {
+			// Sweep may be making a frame that is with a link the node's: who owns it in this instant is refunded.
+			refund = Owner(f.word.Swap(0) >> ownerShift)
+		}
+		p.head, p.tail = 0, 0
+		c.pairs = append(c.pairs, p.id)
+		return refund
+	}
 	refund := Node
 	if p.clone.Load() != 0 {
 		p.clone.Store(0)
 	} else {
 		f.view = 0
 	}
-	w := f.word.Load()
 	if w&refMask != 1 {
 		w = f.word.Add(^uint64(0)) + 1
 	}
-	switch {
-	case w&refMask != 1:
-	case w>>ownerShift == uint64(Node): // Sweep leaves it alone
-		f.put(0)
-		c.giveFrame(fid)
-	default:
-		// Sweep may be making a frame that is with a link the node's: who owns it in this instant is refunded.
+	if w&refMask == 1 {
 		refund = Owner(f.word.Swap(0) >> ownerShift)
 		c.giveFrame(fid)
 	}

@@ -226,3 +226,72 @@ func BenchmarkSweep(b *testing.B) {
 		p.Forget(o)
 	}
 }
+
+// A packet in a frame that the kernel has filled is found like any other.
+func TestSweepFindsAdopted(t *testing.T) {
+	p := newPool(t, PoolSpec{Frames: 4})
+	c := p.Cache(0)
+	o, pu := owner(t, p, 4)
+	c.Free(c.Alloc(Node)) // what is lent has been another packet's
+	var ids [2]FrameID
+	if n := c.Lend(ids[:]); n != 2 {
+		t.Fatalf("lent %d", n)
+	}
+	for _, id := range ids {
+		if a := c.Adopt(id, 100, 20); a == nil || !c.Charge(a, o) {
+			t.Fatal("not adopted, or not charged")
+		}
+	}
+	if n := p.Sweep(o, c); n != 2 || pu.held != 0 {
+		t.Errorf("swept %d, the owner pays for %d", n, pu.held)
+	}
+	if st := p.Stats(); st.ByState[Free] != 4 {
+		t.Errorf("%v", st.ByState)
+	}
+}
+
+// Packets are made of free frames and free packets, whichever way they have become free, until there are none.
+func TestPairsComeApart(t *testing.T) {
+	p := newPool(t, PoolSpec{Frames: 8, Packets: 8})
+	c := p.Cache(0)
+	fill := func() (all []*Packet) {
+		for a := c.Alloc(Node); a != nil; a = c.Alloc(Node) {
+			all = append(all, a)
+		}
+		return all
+	}
+	for round := range 20 {
+		all := fill()
+		if len(all) != 8 {
+			t.Fatalf("round %d: %d packets", round, len(all))
+		}
+		for _, a := range all[round%4:] {
+			c.Free(a)
+		}
+		if round%4 != 0 { // a clone takes a packet out of a pair
+			b := c.Clone(all[0])
+			if b == nil {
+				t.Fatalf("round %d: no packet for a clone", round)
+			}
+			c.Free(b)
+		}
+		var ids [8]FrameID
+		n := c.Lend(ids[:])
+		if n != 8-round%4 {
+			t.Fatalf("round %d: lent %d", round, n)
+		}
+		for i, id := range ids[:n] {
+			if i%2 == 0 {
+				c.Free(c.Adopt(id, 0, 10))
+			} else {
+				c.Reclaim(id)
+			}
+		}
+		for _, a := range all[:round%4] {
+			c.Free(a)
+		}
+	}
+	if st := p.Stats(); st.ByState[Free] != 8 {
+		t.Errorf("%v", st.ByState)
+	}
+}
