@@ -240,7 +240,7 @@ func (p *programs) claimedCode() asm.Instructions {
 			asm.Mov.Reg(asm.R1, asm.R2),
 			asm.JGT.Reg(asm.R1, asm.R5, "limited").WithSymbol(late),
 			asm.Add.Reg(asm.R1, asm.R4),
-			asm.CmpXchg.Mem(asm.R3, asm.R1, asm.DWord, chanNext),
+			atomically(asm.CmpXchg, asm.R3, asm.R1, chanNext),
 			asm.LoadMem(asm.R1, asm.RFP, claimOld, asm.DWord),
 			asm.JNE.Reg(asm.R0, asm.R1, fmt.Sprintf("again%d", try)),
 			asm.LoadMem(asm.R0, asm.RFP, claimCell, asm.DWord),
