@@ -103,10 +103,10 @@ func (p *pair) run(ns *netns.Namespace, name string) *nodeProcess {
 	return n
 }
 
-func (p *pair) start(ns *netns.Namespace, name string) *nodeProcess {
+func (p *pair) start(ns *netns.Namespace, name string, flags ...string) *nodeProcess {
 	p.t.Helper()
 	n := &nodeProcess{Client: control.Dial(filepath.Join(p.dir, name+".sock")), t: p.t, log: new(bytes.Buffer)}
-	n.cmd = exec.Command("/proc/self/exe", "node", "run", name+".yaml")
+	n.cmd = exec.Command("/proc/self/exe", append([]string{"node", "run", name + ".yaml"}, flags...)...)
 	n.cmd.Dir, n.cmd.Env = p.dir, append(os.Environ(), envMain+"=1")
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	must(p.t, ns.Do(n.cmd.Start))
