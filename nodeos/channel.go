@@ -273,6 +273,7 @@ func (c *InChan) drain(cache *packet.Cache) {
 func (c *InChan) Close() {
 	c.domain.node.removeChan(c)
 	c.domain.forgetChan(c)
+	c.domain.node.RevokeObject(c)
 	// A worker may be about to put a packet that it matched before the change.
 	for _, w := range c.domain.node.workers {
 		w.Post(func() { c.drain(w.cache) })

@@ -12,25 +12,29 @@ type Operation uint8
 
 // The operations, each with the call that asks and what it calls the object.
 const (
-	OpNewDomain  Operation = iota // Domain.NewDomain; path of the new domain
-	OpTerminate                   // Domain.TerminateBy; path of the domain
-	OpNewTask                     // Domain.NewTask; path of the domain and the task's name
-	OpNewFD                       // Task.NewFD; path of the domain and the task's name
-	OpNewInChan                   // Domain.NewInChan; protocol string
-	OpNewOutChan                  // Domain.NewOutChan; protocol string
-	OpNewCutChan                  // Domain.NewCutChan; protocol string of the in-channel
-	OpNewMemPool                  // Domain.NewMemPool, Node.NewMemPool; path of the domain and the pool's name
-	OpSetMemPool                  // MemPool.SetLimit; path of the pool
-	OpEndMemPool                  // MemPool.Close; path of the pool
-	OpOpenLink                    // Node.OpenLink, Node.AddLink; name of the link
-	OpCloseLink                   // Node.CloseLink; name of the link
-	OpReadFile                    // Domain.OpenFile for Reading; path of the domain and the file's name
-	OpWriteFile                   // Domain.OpenFile for Writing or Appending; the same
-	OpMakeDir                     // Domain.MakeDir; the same
-	OpRemoveFile                  // Domain.RemoveFile; the same
-	OpRenameFile                  // Domain.RenameFile; the same, with the old name
-	OpNewHeap                     // Domain.NewHeap; path of the domain and the heap's name
-	OpNewRegion                   // Domain.NewRegion; path of the domain and the region's name
+	OpNewDomain        Operation = iota // Domain.NewDomain; path of the new domain
+	OpTerminate                         // Domain.TerminateBy; path of the domain
+	OpNewTask                           // Domain.NewTask; path of the domain and the task's name
+	OpNewFD                             // Task.NewFD; path of the domain and the task's name
+	OpNewInChan                         // Domain.NewInChan; protocol string
+	OpNewOutChan                        // Domain.NewOutChan; protocol string
+	OpNewCutChan                        // Domain.NewCutChan; protocol string of the in-channel
+	OpNewMemPool                        // Domain.NewMemPool, Node.NewMemPool; path of the domain and the pool's name
+	OpSetMemPool                        // MemPool.SetLimit, SetShare; path of the pool
+	OpEndMemPool                        // MemPool.Close; path of the pool
+	OpOpenLink                          // Node.OpenLink, Node.AddLink; name of the link
+	OpCloseLink                         // Node.CloseLink; name of the link
+	OpReadFile                          // Domain.OpenFile for Reading; path of the domain and the file's name
+	OpWriteFile                         // Domain.OpenFile for Writing or Appending; the same
+	OpMakeDir                           // Domain.MakeDir; the same
+	OpRemoveFile                        // Domain.RemoveFile; the same
+	OpRenameFile                        // Domain.RenameFile; the same, with the old name
+	OpNewHeap                           // Domain.NewHeap; path of the domain and the heap's name
+	OpNewRegion                         // Domain.NewRegion; path of the domain and the region's name
+	OpPutDescriptor                     // Domain.Put; path of the domain and the kind of the object
+	OpGrantDescriptor                   // Domain.Grant; path of the domain that is given one
+	OpRevokeDescriptor                  // Domain.Revoke; path of the domain and the descriptor
+	OpSetDomain                         // Domain.SetShare, SetLimit, SetMaxRun, SetMaxThreads; path of the domain
 	NumOperations
 )
 
@@ -38,6 +42,7 @@ var operationNames = [NumOperations]string{
 	"new-domain", "terminate", "new-task", "new-fd", "new-in-channel", "new-out-channel", "new-cut-channel",
 	"new-memory-pool", "set-memory-pool", "end-memory-pool", "open-link", "close-link",
 	"read-file", "write-file", "make-directory", "remove-file", "rename-file", "new-heap", "new-region",
+	"put-descriptor", "grant-descriptor", "revoke-descriptor", "set-domain",
 }
 
 // String returns the operation's name.

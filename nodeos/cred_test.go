@@ -54,6 +54,17 @@ func guard(t *testing.T) *guarded {
 	return g
 }
 
+// put gives the domain a descriptor behind the policy's back.
+func (g *guarded) put() Descriptor {
+	g.node.descs.mu.Lock()
+	defer g.node.descs.mu.Unlock()
+	e, err := g.d.descs.add(DomainDesc, AllDescRights, g.d)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return e.id
+}
+
 // calls has, for each operation, the call that asks, and what it has to name as the object.
 var calls = map[Operation]struct {
 	object string
@@ -93,14 +104,18 @@ var calls = map[Operation]struct {
 	OpOpenLink: {"eth1", func(g *guarded) error {
 		return g.node.AddLink(&pipe{info: LinkInfo{Name: "eth1", Number: 9, Base: demux.Ether, MTU: 1500}}, 0)
 	}},
-	OpCloseLink:  {"eth0", func(g *guarded) error { return g.node.CloseLink("eth0") }},
-	OpReadFile:   {"node/d/f", func(g *guarded) error { _, err := g.d.OpenFile("f", Reading); return err }},
-	OpWriteFile:  {"node/d/g", func(g *guarded) error { _, err := g.d.OpenFile("g", Writing); return err }},
-	OpMakeDir:    {"node/d/g", func(g *guarded) error { return g.d.MakeDir("g") }},
-	OpRemoveFile: {"node/d/f", func(g *guarded) error { return g.d.RemoveFile("f") }},
-	OpNewHeap:    {"node/d/x", func(g *guarded) error { _, err := g.d.NewHeap(HeapSpec{Name: "x"}); return err }},
-	OpNewRegion:  {"node/d/x", func(g *guarded) error { _, err := g.d.NewRegion(RegionSpec{Name: "x", Size: 1}); return err }},
-	OpRenameFile: {"node/d/f", func(g *guarded) error { return g.d.RenameFile("f", "g") }},
+	OpCloseLink:        {"eth0", func(g *guarded) error { return g.node.CloseLink("eth0") }},
+	OpReadFile:         {"node/d/f", func(g *guarded) error { _, err := g.d.OpenFile("f", Reading); return err }},
+	OpWriteFile:        {"node/d/g", func(g *guarded) error { _, err := g.d.OpenFile("g", Writing); return err }},
+	OpMakeDir:          {"node/d/g", func(g *guarded) error { return g.d.MakeDir("g") }},
+	OpRemoveFile:       {"node/d/f", func(g *guarded) error { return g.d.RemoveFile("f") }},
+	OpNewHeap:          {"node/d/x", func(g *guarded) error { _, err := g.d.NewHeap(HeapSpec{Name: "x"}); return err }},
+	OpNewRegion:        {"node/d/x", func(g *guarded) error { _, err := g.d.NewRegion(RegionSpec{Name: "x", Size: 1}); return err }},
+	OpPutDescriptor:    {"node/d/domain", func(g *guarded) error { _, err := g.d.Put(g.d, AllDescRights); return err }},
+	OpGrantDescriptor:  {"node", func(g *guarded) error { _, err := g.d.Grant(g.put(), g.node.Root(), MayUse); return err }},
+	OpRevokeDescriptor: {"node/d/1", func(g *guarded) error { g.put(); _, err := g.d.Revoke(1); return err }},
+	OpSetDomain:        {"node/d", func(g *guarded) error { return g.d.SetShare(7) }},
+	OpRenameFile:       {"node/d/f", func(g *guarded) error { return g.d.RenameFile("f", "g") }},
 }
 
 // A credential without a right is refused at each call, and one with that right alone is not.
@@ -140,6 +155,20 @@ func TestCredentialIsCheckedAtEachCall(t *testing.T) {
 		t.Errorf("%d calls for %d operations", len(calls), NumOperations)
 	}
 	g := guard(t)
+	for name, set := range map[string]func() error{
+		"limit":   func() error { return g.d.SetLimit(resctl.Memory, 1) },
+		"run":     func() error { return g.d.SetMaxRun(time.Second) },
+		"threads": func() error { return g.d.SetMaxThreads(1) },
+		"pool":    func() error { return g.p.SetShare(5) },
+	} {
+		g.cred.rights = AllRights.Without(OpSetDomain, OpSetMemPool)
+		if err := set(); !errors.Is(err, errs.Permission) {
+			t.Errorf("setting %s without the right: %v", name, err)
+		}
+	}
+	if a := g.d.Account(); a.Usage(resctl.Memory).Limit != 0 || g.d.MaxRun() != 0 || g.d.MaxThreads() != 0 || g.p.Account().Share() != resctl.DefaultShare {
+		t.Error("an attribute was changed without the right")
+	}
 	g.cred.rights = AllRights.Without(OpOpenLink)
 	g.cred.rights &^= RightsTo(OpWriteFile)
 	if _, err := g.d.OpenFile("f", Appending); !errors.Is(err, errs.Permission) {

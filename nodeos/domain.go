@@ -47,6 +47,13 @@ type DomainSpec struct {
 	// that. On a stepped node it is computed from the fuel that the run says it used.
 	MaxRun time.Duration
 
+	// MaxThreads bounds on how many workers tasks of the domain run at once; 0: on all. Domains below have their own. A worker that has to wait
+	// runs other domains meanwhile, and is given the next place that becomes free, in turn.
+	MaxThreads int
+
+	// Descriptors bounds how many descriptors the domain has; 0: DefaultDescriptors; -1: none. Each is charged to its memory.
+	Descriptors int
+
 	// Pool is the memory pool that the domain's memory comes from, one of the domain above; nil: none. The domain's account is then
 	// below the pool's, and cannot have processor time reserved, for a pool has none to give.
 	Pool *MemPool
@@ -72,9 +79,11 @@ type Domain struct {
 	owner   packet.Owner
 	home    int
 	cred    *Cred
-	maxRun  time.Duration // 0: unbounded
-	pool    *MemPool      // nil: none
-	files   *files        // nil: none
+	maxRun  atomic.Int64 // nanoseconds; 0: unbounded
+	gate    gate
+	descs   *descTable
+	pool    *MemPool // nil: none
+	files   *files   // nil: none
 	seats   []*seat
 	events  []*eventQueue
 	onExit  func(Exit)
@@ -149,6 +158,15 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.MaxThreads < 0 || spec.MaxThreads > maxWorkers {
+		return nil, errs.New(errs.Invalid, "domain %s/%s: %d threads at most, want 0 (as many as workers) to %d", d.Path(), spec.Account.Name, spec.MaxThreads, maxWorkers)
+	}
+	if spec.Descriptors == 0 {
+		spec.Descriptors = DefaultDescriptors
+	}
+	if spec.Descriptors < -1 || spec.Descriptors > MaxDescriptors {
+		return nil, errs.New(errs.Invalid, "domain %s/%s: %d descriptors, want -1 (none) to %d", d.Path(), spec.Account.Name, spec.Descriptors, MaxDescriptors)
+	}
 	files, err := newFiles(d.Path()+"/"+spec.Account.Name, spec.Files)
 	if err != nil {
 		return nil, err
@@ -182,8 +200,11 @@ func (d *Domain) NewDomain(spec DomainSpec) (*Domain, error) {
 	}
 	c := &Domain{
 		node: d.node, parent: d, name: spec.Account.Name, account: acct, owner: owner,
-		home: spec.Worker, cred: spec.Cred, maxRun: bound, pool: spec.Pool, files: files, onExit: spec.OnExit, dead: make(chan struct{}),
+		home: spec.Worker, cred: spec.Cred, pool: spec.Pool, files: files, onExit: spec.OnExit, dead: make(chan struct{}),
 	}
+	c.maxRun.Store(int64(bound))
+	c.gate.max.Store(int32(spec.MaxThreads))
+	c.descs = newDescTable(c, max(spec.Descriptors, 0))
 	if files != nil {
 		files.domain = c
 	}
@@ -221,6 +242,7 @@ func (d *Domain) takeSeats() {
 	d.events = make([]*eventQueue, len(d.node.workers))
 	for i, w := range d.node.workers {
 		s := &seat{worker: w, domain: d}
+		s.resume = &Task{name: "resume", domain: d, seat: s}
 		d.seats[i] = s
 		q := &eventQueue{}
 		q.task = &Task{name: "events", domain: d, seat: s, run: q}
@@ -310,9 +332,11 @@ func (d *Domain) Tasks() []TaskStats {
 // Close ends the task alone: it does not run again. On its worker.
 func (t *Task) Close() {
 	t.gone = true
+	t.closed.Store(true)
 	t.timer.Stop()
 	t.seat.drop(t)
 	d := t.domain
+	d.node.RevokeObject(t)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, u := range d.tasks {
@@ -398,7 +422,7 @@ func (d *Domain) Terminate(reason error) {
 	}
 	sort.Slice(children, func(i, j int) bool { return children[i].name < children[j].name })
 	inChans := append([]*InChan(nil), d.inChans...)
-	d.pending = len(children) + len(d.node.workers)
+	d.pending = len(children) + len(d.node.workers) + 1 // the channels
 	d.mu.Unlock()
 
 	for _, c := range children {
@@ -406,12 +430,31 @@ func (d *Domain) Terminate(reason error) {
 	}
 	// A child that was already terminating when it was counted ends like the others and is counted
 	// down once, in childEnded; what ended before is not in the map any more.
-	for _, c := range inChans {
-		d.node.removeChan(c)
-	}
+	d.closeChans(inChans)
 	for _, w := range d.node.workers {
 		w.Post(func() { d.quiesce(w) })
 	}
+}
+
+// closeChans closes a domain's channels and counts them down. They receive nothing from here on. What takes time, changing what links claim, is done
+// aside, for this may be a worker, and a link's system calls take up to milliseconds.
+func (d *Domain) closeChans(list []*InChan) {
+	claimed := false
+	for _, c := range list {
+		c.closed.Store(true)
+		claimed = claimed || !c.spec.HandOffOnly
+	}
+	remove := func() {
+		for _, c := range list {
+			d.node.removeChan(c)
+		}
+		d.countDown()
+	}
+	if claimed && !d.node.spec.Stepped {
+		go remove()
+		return
+	}
+	remove()
 }
 
 // quiesce runs on each worker, between runs, once the state is Terminating: this worker
@@ -471,6 +514,7 @@ func (d *Domain) finish() {
 	}
 	d.files.end()
 	d.endHoldings()
+	d.descs.end()
 	for _, c := range inChans {
 		c.drain(w.cache)
 	}

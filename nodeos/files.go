@@ -208,6 +208,7 @@ func (o *File) Close() error {
 	o.files.mu.Lock()
 	delete(o.files.open, o)
 	o.files.mu.Unlock()
+	o.files.domain.node.RevokeObject(o)
 	if err := o.file.Close(); err != nil {
 		return fileError("closing", o.name, err)
 	}

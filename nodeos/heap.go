@@ -384,6 +384,7 @@ func (h *Heap) drop(list *int32, at int32) {
 // Close ends the heap before its domain ends: all its blocks are gone. Closing twice is fine.
 func (h *Heap) Close() {
 	h.domain.letGo(h)
+	h.domain.node.RevokeObject(h)
 	h.end()
 }
 

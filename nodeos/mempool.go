@@ -184,6 +184,18 @@ func (p *MemPool) SetLimit(limit int64) error {
 	return nil
 }
 
+// SetShare changes the weight of the attached domains together, for processor time; 0: resctl.DefaultShare.
+func (p *MemPool) SetShare(s resctl.Share) error {
+	if err := p.domain.may(OpSetMemPool, p.Path(), false); err != nil {
+		return err
+	}
+	if s == 0 {
+		s = resctl.DefaultShare
+	}
+	p.account.SetShare(s)
+	return nil
+}
+
 // refused is told by the account, perhaps with locks held, of a request that its limit refused.
 func (p *MemPool) refused(asked, use, limit int64) {
 	if p.onPressure == nil || asked > limit || p.pressed.Load() {
@@ -307,6 +319,7 @@ func (p *MemPool) Close() error {
 		return err
 	}
 	d := p.domain
+	d.node.RevokeObject(p)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, q := range d.pools {

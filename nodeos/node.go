@@ -25,6 +25,9 @@ type NodeSpec struct {
 	Cred    *Cred           // of the root and of the node's own calls
 }
 
+// maxWorkers bounds the workers of a node.
+const maxWorkers = 256
+
 // Node is a machine's worth of domains. Everything on it ends with Close.
 type Node struct {
 	spec     NodeSpec
@@ -34,6 +37,7 @@ type Node struct {
 	workers  []*Worker
 	closing  atomic.Bool
 	mappings mappings
+	descs    descs
 
 	// feeding is held while links are given channels, which takes system calls, and is taken before mu. mu is held for moments
 	// only: domains that end on a worker take it.
@@ -59,8 +63,8 @@ func NewNode(spec NodeSpec) (*Node, error) {
 	if spec.Workers == 0 {
 		spec.Workers = 1
 	}
-	if spec.Workers < 1 || spec.Workers > 256 {
-		return nil, errs.New(errs.Invalid, "node %q: %d workers, want 1 to 256", spec.Name, spec.Workers)
+	if spec.Workers < 1 || spec.Workers > maxWorkers {
+		return nil, errs.New(errs.Invalid, "node %q: %d workers, want 1 to %d", spec.Name, spec.Workers, maxWorkers)
 	}
 	spec.Root.Name = "node"
 	spec.Packets.Workers = spec.Workers
@@ -74,6 +78,7 @@ func NewNode(spec NodeSpec) (*Node, error) {
 	}
 	n := &Node{spec: spec, clk: spec.Clock, pool: pool, links: make(map[string]*linkState), chans: make(map[uint32]*InChan)}
 	n.root = &Domain{node: n, name: "node", account: acct, cred: spec.Cred, owner: packet.Node, dead: make(chan struct{})}
+	n.root.descs = newDescTable(n.root, DefaultDescriptors)
 	for i := range spec.Workers {
 		w, err := newWorker(n, i)
 		if err != nil {
@@ -230,6 +235,7 @@ func (n *Node) endRoot() {
 			hooks[i]()
 		}
 		d.endHoldings()
+		d.descs.end()
 		for _, c := range inChans {
 			c.drain(w.cache)
 		}

@@ -37,6 +37,7 @@ type OutChan struct {
 	local  demux.Address
 	link   *linkState
 
+	closed                  atomic.Bool
 	packets, bytes, invalid atomic.Uint64
 }
 
@@ -128,6 +129,11 @@ func (c *OutChan) MTU() int {
 // Send wraps all packets of b in the channel's headers and gives them to the link. It takes the packets and leaves b
 // empty; what cannot be sent is freed and counted. It does not wait. On a worker.
 func (c *OutChan) Send(w *Worker, b *packet.Batch) {
+	if c.closed.Load() {
+		c.invalid.Add(uint64(b.Len()))
+		w.cache.FreeBatch(b)
+		return
+	}
 	mtu := c.MTU()
 	out := 0
 	for _, p := range b.Packets() {
@@ -249,6 +255,13 @@ func (c *OutChan) linkAddr(p *packet.Packet, dst netip.Addr) (mac [6]byte, known
 		return [6]byte{0x33, 0x33, a[12], a[13], a[14], a[15]}, true
 	}
 	return mac, false
+}
+
+// Close ends the channel: what it is given from now on is dropped and counted as invalid. Channels end with their domain, so that only who makes
+// others has to close them. Closing twice is fine.
+func (c *OutChan) Close() {
+	c.closed.Store(true)
+	c.domain.node.RevokeObject(c)
 }
 
 // Stats reads the counters.

@@ -250,6 +250,7 @@ func (r *Region) Bytes(off, n int64, a Access) ([]byte, error) {
 // Close ends the region before its domain ends. Closing twice is fine.
 func (r *Region) Close() {
 	r.domain.letGo(r)
+	r.domain.node.RevokeObject(r)
 	r.end()
 }
 

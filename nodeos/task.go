@@ -61,6 +61,7 @@ type Task struct {
 	remote *Task       // in the worker's list of tasks woken by others
 	timer  Timer       // for IdleUntil
 	gone   bool        // closed; the worker's
+	closed atomic.Bool // by Close
 
 	counters runCounters
 }
@@ -115,6 +116,9 @@ type seat struct {
 	entity *resctl.Entity // nil until the worker first needs it
 	first  *Task
 	last   *Task
+
+	resume  *Task       // without anything to run: its wake makes the seat run again
+	granted atomic.Bool // a place among the domain's threads was given to the seat
 }
 
 func (s *seat) push(t *Task) {

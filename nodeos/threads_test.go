@@ -2,6 +2,9 @@ package nodeos
 
 import (
 	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,5 +197,215 @@ func TestRunStats(t *testing.T) {
 	r.settle()
 	if s := d.RunStats(); s != want {
 		t.Errorf("dead: %+v, want %+v", s, want)
+	}
+}
+
+// No more workers run a domain at once than it may have, as many as that do, and each gets its turn.
+func TestMaxThreads(t *testing.T) {
+	const workers = 4
+	for _, most := range []int{1, 2, 3} {
+		n := live(t, workers)
+		d, err := n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: "d"}, MaxThreads: most})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var inside, together atomic.Int32
+		var over atomic.Bool
+		var runs [workers]atomic.Int32
+		var left sync.WaitGroup
+		left.Add(workers)
+		for i := range workers {
+			task, err := d.NewTask(TaskSpec{Name: "x", Worker: i, Run: RunFunc(func(Budget) Used {
+				here := inside.Add(1)
+				if here > int32(most) {
+					over.Store(true)
+				}
+				if here == int32(most) {
+					together.Store(1) // as many as may
+				}
+				// The first stay until there have been as many as may at once.
+				for together.Load() == 0 {
+					runtime.Gosched()
+				}
+				inside.Add(-1)
+				switch r := runs[i].Add(1); {
+				case r == 200:
+					left.Done()
+					return Used{}
+				case r > 200:
+					return Used{}
+				}
+				return Used{Next: More}
+			})})
+			if err != nil {
+				t.Fatal(err)
+			}
+			task.Wake()
+		}
+		left.Wait()
+		if over.Load() {
+			t.Errorf("more than %d at once", most)
+		}
+		d.Terminate(nil)
+		<-d.Done()
+		if r := d.gate.running.Load(); r > int32(most) {
+			t.Errorf("%d places taken", r)
+		}
+	}
+}
+
+// The bound can be changed while the domain runs, and everything goes on.
+func TestSetMaxThreads(t *testing.T) {
+	const workers = 3
+	n := live(t, workers)
+	d := domain(t, n.Root(), "d", 0)
+	var inside, most, runs atomic.Int32
+	var tasks [workers]*Task
+	for i := range workers {
+		var err error
+		if tasks[i], err = d.NewTask(TaskSpec{Name: "x", Worker: i, Run: RunFunc(func(Budget) Used {
+			here := inside.Add(1)
+			for m := most.Load(); here > m && !most.CompareAndSwap(m, here); m = most.Load() {
+			}
+			runtime.Gosched()
+			inside.Add(-1)
+			runs.Add(1)
+			return Used{Next: More}
+		})}); err != nil {
+			t.Fatal(err)
+		}
+		tasks[i].Wake()
+	}
+	quiet := func() { // what began before has ended, on each worker
+		for i := range workers {
+			n.Worker(i).Call(func() {})
+		}
+	}
+	for _, bound := range []int{1, 0, 2, 1, 3, 1} {
+		if err := d.SetMaxThreads(bound); err != nil || d.MaxThreads() != bound {
+			t.Fatal(err)
+		}
+		quiet()
+		most.Store(0)
+		for start := runs.Load(); runs.Load() < start+300; {
+			runtime.Gosched()
+		}
+		if m := most.Load(); bound > 0 && m > int32(bound) {
+			t.Errorf("bound %d: %d at once", bound, m)
+		}
+	}
+	for _, bad := range []int{-1, maxWorkers + 1} {
+		if err := d.SetMaxThreads(bad); !errors.Is(err, errs.Invalid) {
+			t.Errorf("%d: %v", bad, err)
+		}
+		if _, err := n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: "x"}, MaxThreads: bad}); !errors.Is(err, errs.Invalid) {
+			t.Errorf("%d: %v", bad, err)
+		}
+	}
+	// Tasks that close while their worker waits for a place take none along.
+	if err := d.SetMaxThreads(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{1, 2} {
+		n.Worker(i).Call(tasks[i].Close)
+	}
+	for start := runs.Load(); runs.Load() < start+100; {
+		runtime.Gosched()
+	}
+}
+
+// A new bound holds for the domain and for those below that had a greater one.
+func TestSetMaxRun(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	make := func(parent *Domain, name string, bound time.Duration) *Domain {
+		d, err := parent.NewDomain(DomainSpec{Account: resctl.Spec{Name: name}, MaxRun: bound})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := make(r.node.Root(), "d", 10*time.Millisecond)
+	same, less := make(d, "same", 0), make(d, "less", time.Microsecond)
+	below := make(same, "below", 5*time.Millisecond)
+	if err := d.SetMaxRun(time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	for x, want := range map[*Domain]time.Duration{d: time.Millisecond, same: time.Millisecond, less: time.Microsecond, below: time.Millisecond} {
+		if x.MaxRun() != want {
+			t.Errorf("%s: %v, want %v", x.Path(), x.MaxRun(), want)
+		}
+	}
+	if err := same.SetMaxRun(time.Second); !errors.Is(err, errs.Limit) {
+		t.Errorf("above the parent's: %v", err)
+	}
+	if err := r.node.Root().SetMaxRun(time.Second); !errors.Is(err, errs.Permission) {
+		t.Errorf("of the root: %v", err)
+	}
+	task, err := below.NewTask(TaskSpec{Name: "long", Worker: -1, Run: RunFunc(func(Budget) Used { return Used{Fuel: 2e6} })})
+	if err != nil {
+		t.Fatal(err)
+	}
+	task.Wake()
+	r.settle()
+	if below.State() != Dead || same.State() != Active {
+		t.Errorf("%v, %v", below.State(), same.State())
+	}
+	if err := d.SetMaxRun(0); err != nil || d.MaxRun() != 0 {
+		t.Errorf("%v, %v", err, d.MaxRun())
+	}
+}
+
+// Shares of domains and pools change what they get from then on, and so do limits.
+func TestSetShareAndLimit(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	p := r.pool(r.node.Root(), MemPoolSpec{Name: "p"})
+	a, b, c := r.holder(r.node.Root(), nil, "a", 0), r.holder(r.node.Root(), nil, "b", 0), r.holder(r.node.Root(), p, "c", 0)
+	runs := make(map[*Domain]int)
+	for _, d := range []*Domain{a, b, c} {
+		task, err := d.NewTask(TaskSpec{Name: "x", Worker: -1, Run: RunFunc(func(Budget) Used { runs[d]++; return Used{Next: More} })})
+		if err != nil {
+			t.Fatal(err)
+		}
+		task.Wake()
+	}
+	for _, s := range []struct{ b, c resctl.Share }{{300, 200}, {50, 0}, {0, 400}} {
+		if err := b.SetShare(s.b); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.SetShare(s.c); err != nil {
+			t.Fatal(err)
+		}
+		r.node.Step()
+		clear(runs)
+		for range 300 {
+			r.node.Step()
+		}
+		for d, share := range map[*Domain]resctl.Share{b: s.b, c: s.c} {
+			if share == 0 {
+				share = resctl.DefaultShare
+			}
+			want := float64(share) / float64(resctl.DefaultShare)
+			if got := float64(runs[d]) / float64(runs[a]); got < 0.95*want || got > 1.05*want {
+				t.Errorf("shares %+v: %s has %.2f of a, want %.2f", s, d.Name(), got, want)
+			}
+		}
+	}
+	if err := a.SetLimit(resctl.Memory, 10); err != nil {
+		t.Fatal(err)
+	}
+	r.take(a, 11, false)
+	r.take(a, 10, true)
+	if err := a.SetLimit(resctl.NumResources, 10); !errors.Is(err, errs.Invalid) {
+		t.Error(err)
+	}
+	if err := a.SetLimit(resctl.CPU, resctl.Nothing); err != nil {
+		t.Fatal(err)
+	}
+	before := runs[a]
+	for range 10 {
+		r.node.Step()
+	}
+	if runs[a] > before+1 || runs[b] == 0 {
+		t.Errorf("without processor time %d runs more", runs[a]-before)
 	}
 }

@@ -208,6 +208,10 @@ func (w *Worker) takeIn() {
 
 // enqueue makes t run in its turn.
 func (w *Worker) enqueue(t *Task) {
+	if t.run == nil {
+		w.resume(t.seat)
+		return
+	}
 	if t.queued || t.gone || t.seat.domain.State() != Active {
 		return
 	}
@@ -302,12 +306,21 @@ func (w *Worker) fire(t *Timer) {
 func (w *Worker) runOne(s *seat) {
 	if s.first == nil {
 		w.sched.Sleep(s.entity)
+		s.decline()
+		return
+	}
+	counted := s.domain.gate.max.Load() != 0 || s.granted.Load()
+	if counted && !s.enter() {
+		w.sched.Sleep(s.entity) // until resume
 		return
 	}
 	t := s.pop()
 	if s.domain.State() != Active {
 		if s.first == nil {
 			w.sched.Sleep(s.entity)
+		}
+		if counted {
+			s.leave()
 		}
 		return
 	}
@@ -318,6 +331,9 @@ func (w *Worker) runOne(s *seat) {
 	before := w.now
 	u := t.run.Run(Budget{Now: before, Time: runTime, Packets: MaxRun, Worker: w})
 	w.running = nil
+	if counted {
+		s.leave()
+	}
 	w.now = w.node.clk.Now()
 	used := w.now.Sub(before)
 	if w.node.spec.Stepped {

@@ -238,7 +238,7 @@ func (a *Account) SetLimit(r Resource, limit int64) error {
 	if limit < Nothing {
 		return errs.New(errs.Invalid, "account %s: limit of %d %s", a.path, limit, r)
 	}
-	if res := a.spec.Reserve[r]; limit != Unlimited && limit < res {
+	if res := a.spec.Reserve[r]; limit != Unlimited && max(limit, 0) < res {
 		return errs.New(errs.Invalid, "account %s: limit of %d %s is below its reserve of %d", a.path, max(limit, 0), r, res)
 	}
 	a.counters[r].limit.Store(limit)
