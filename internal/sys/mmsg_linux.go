@@ -24,6 +24,9 @@ type control struct {
 
 // MsgQueue holds the arguments of sendmmsg and recvmmsg for up to MaxMsgs messages. It belongs to one goroutine; after
 // NewMsgQueue nothing is allocated. The buffers that are set must stay where they are until the call returns.
+//
+// The calls do not wait, so Go's scheduler is not told of them: it would give the worker's place to another goroutine after 20 us,
+// and sending 64 packets may take longer.
 type MsgQueue struct {
 	hdrs  [MaxMsgs]mmsghdr
 	iovs  [MaxMsgs]unix.Iovec
@@ -162,7 +165,7 @@ func (q *MsgQueue) From(i int) netip.AddrPort {
 func (q *MsgQueue) Send(fd, from, to int) (int, error) {
 	sent := 0
 	for from+sent < to {
-		n, _, e := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.hdrs[from+sent])), uintptr(to-from-sent), unix.MSG_DONTWAIT, 0, 0)
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.hdrs[from+sent])), uintptr(to-from-sent), unix.MSG_DONTWAIT, 0, 0)
 		if e == unix.EINTR {
 			continue
 		}
@@ -177,7 +180,7 @@ func (q *MsgQueue) Send(fd, from, to int) (int, error) {
 // Receive receives up to n messages without waiting and returns how many came; unix.EAGAIN when there are none.
 func (q *MsgQueue) Receive(fd, n int) (int, error) {
 	for {
-		got, _, e := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.hdrs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
+		got, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&q.hdrs[0])), uintptr(n), unix.MSG_DONTWAIT, 0, 0)
 		if e == unix.EINTR {
 			continue
 		}
