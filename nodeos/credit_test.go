@@ -385,3 +385,33 @@ func TestSlotsRunOut(t *testing.T) {
 		t.Errorf("%d channels", len(r.node.InChans()))
 	}
 }
+
+// Sharing cells with programs costs the packet path no memory.
+func TestCreditDoesNotAllocate(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	l := r.early("eth0")
+	newCells(t, r.node)
+	c, err := r.node.Root().NewInChan(InChanSpec{Protocol: "eth0", Worker: -1, Rate: MaxRate})
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := udp(t, 1, "x")
+	p, w := r.node.links["eth0"].ports[0], r.node.Worker(0)
+	frames := [][]byte{frame, frame, frame}
+	var b packet.Batch
+	if n := testing.AllocsPerRun(100, func() {
+		c.cell.Load().Produced.Add(3)
+		l.in = frames
+		p.Run(Budget{Now: w.now, Worker: w})
+		if c.Receive(&b) != 3 {
+			t.Error("packets are lost")
+		}
+		c.HandOff(w, &b)
+		c.Receive(&b)
+		w.cache.FreeBatch(&b)
+		r.node.audit.note()
+		r.node.slots.each((*InChan).settle)
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -127,7 +127,7 @@ func (c *cells) close() {
 	c.outer = nil
 }
 
-// Settle waits until all programs have ended that ran when it was called: it replaces the inner map of a map of maps, after which the kernel
+// Settle implements nodeos.Cells. It replaces the inner map of a map of maps, after which the kernel
 // waits for a grace period before it returns, so that who replaced the map knows the old one unused (maybe_wait_bpf_programs of
 // kernel/bpf/syscall.c, since Linux 5.0).
 func (c *cells) Settle() error {
@@ -141,6 +141,26 @@ func (c *cells) Settle() error {
 	}
 	return nil
 }
+
+// Cell implements nodeos.Cells.
+func (c *cells) Cell(slot uint32) nodeos.Cell {
+	return nodeos.Cell{
+		Produced: c.word(slot, chanProduced), Full: c.word(slot, chanFull), Limited: c.word(slot, chanLimited),
+		Next: c.word(slot, chanNext), Interval: c.word(slot, chanInterval), Tolerance: c.word(slot, chanTolerance),
+		Consumed: c.word(slot, chanConsumed), Credit: c.word(slot, chanCredit),
+	}
+}
+
+// Reset implements nodeos.Cells.
+func (c *cells) Reset(slot uint32) {
+	for off := 0; off < chanSize; off += 8 {
+		c.word(slot, off).Store(0)
+	}
+	c.word(slot, chanCredit).Store(math.MaxInt64)
+}
+
+// Now implements nodeos.Cells: it is the clock of bpf_ktime_get_ns.
+func (c *cells) Now() int64 { return sys.Monotonic() }
 
 // word returns a word of a slot's cell.
 func (c *cells) word(slot uint32, off int) *atomic.Uint64 {

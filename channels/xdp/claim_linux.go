@@ -14,6 +14,7 @@ import (
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/nodeos"
 )
 
 // Verdicts of XDP programs (enum xdp_action of linux/bpf.h).
@@ -165,7 +166,7 @@ func (p *programs) claimedCode() asm.Instructions {
 		return ins
 	}
 	ins := asm.Instructions{
-		asm.Mov.Imm(asm.R7, 0), // decisions do not say yet which rule matched
+		asm.Mov.Imm(asm.R7, nodeos.MaxInChans-1), // decisions do not say yet which rule matched
 		asm.StoreMem(asm.RFP, claimKey, asm.R7, asm.Word),
 		asm.LoadMapPtr(asm.R1, p.chans.m.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP),

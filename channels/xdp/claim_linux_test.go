@@ -6,6 +6,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/janos-os/janos/channels/conformance"
+	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestCutHook(t *testing.T) {
 	w := newNetwork(t, 1)
 	l, c := w.byHand(t, conformance.NewNode(t), nil, 0)
-	const slot = 0
+	const slot = nodeos.MaxInChans - 1
 	l.programs.cut = asm.Instructions{
 		asm.LoadMem(asm.R1, asm.R0, chanCutCounts, asm.DWord).WithSymbol("cut"),
 		asm.Mov.Imm(asm.R2, 1),

@@ -2,7 +2,8 @@
 // packet is; the kernel writes the node's packets straight into the node's packet memory.
 //
 // A link owns one AF_XDP socket for each receive queue of the interface and a program at its XDP hook. All sockets of a node share one
-// registration of its packet memory. The life of a [Link]: [Open] attaches the program and binds the sockets, Claim gives the program its
+// registration of its packet memory. With LinkSpec.Workers the queues are divided among these workers, so that there have to be as many; the kernel
+// gives a flow to one queue. A worker without a port of the link sends by another's. The life of a [Link]: [Open] attaches the program and binds the sockets, Claim gives the program its
 // rules, Attach lends the kernel frames and lets packets in, Detach closes the sockets and takes the frames back, Close removes the program.
 //
 // # Claims
@@ -17,9 +18,17 @@
 //
 // # Early drop
 //
-// AF_XDP and the kernel's receive path starve the worker under overload if packets are copied first and dropped then. So each queue has a
-// credit, the link's ring: the program counts what it redirects, the worker publishes once a batch what it has taken, and what would exceed
-// the credit is dropped in the program, before it costs more. These drops are in the link's RxDrops.
+// AF_XDP and the kernel's receive path starve the worker under overload if packets are copied first and dropped then. So what would not be accepted is dropped in
+// the program, before it costs more. The program knows the channel of each packet and looks at the channel's cell (see nodeos.Cells), memory that all links of
+// a node share with its workers:
+//
+//   - Packets that come faster than the channel's rate are dropped and counted as Limited in the channel's statistics.
+//   - A channel has as much credit as its quota: packets on their way to it and in its queue. What would exceed it is dropped and
+//     counted as Full. A channel that is flooded, or whose task does not run, costs its neighbours nothing.
+//   - Each queue has a credit as well, the link's ring, so that no ring overflows: the program counts what it redirects, the worker publishes once a batch
+//     what it has taken. These drops are in the link's RxDrops.
+//
+// The cells of a node take 2 MiB.
 //
 // # Modes
 //
@@ -50,5 +59,5 @@
 //     says so.
 //
 // A link needs CAP_NET_RAW, CAP_NET_ADMIN, CAP_BPF and CAP_PERFMON, CAP_IPC_LOCK where the limit on locked memory is less than the node's packet
-// memory, and Linux 5.10; elsewhere it is errs.NotSupported.
+// memory, and Linux 5.12; elsewhere it is errs.NotSupported.
 package xdp

@@ -66,6 +66,9 @@ func TestRefusals(t *testing.T) {
 	if l, err := w.try(small, spec(nil)); errs.KindOf(err) != errs.NoMemory {
 		t.Errorf("a node with 180 frames: %v, %v", l, err)
 	}
+	if _, err := w.try(conformance.NewNode(t, 2), nodeos.LinkSpec{Name: "l0", Workers: []int{1, 0}}); errs.KindOf(err) != errs.Invalid || !strings.Contains(err.Error(), "2 workers for 1 queues") || !strings.Contains(err.Error(), "ethtool -L jnl0") {
+		t.Errorf("more workers than queues: %v", err)
+	}
 	// Two links share what a worker may lend; the second gets a smaller ring.
 	a := w.open(t, n, nodeos.LinkSpec{Name: "l0", Ring: 1000})
 	must(t, w.here.Do(func() error {
@@ -300,8 +303,47 @@ func TestInterfaceGoes(t *testing.T) {
 			if st := n.Pool().Stats(); st.ByState[packet.Free] != n.Pool().Spec().Frames {
 				t.Errorf("frames are missing: %v", st.ByState)
 			}
+
+			// It comes back under its old name, and the channel, which is still there, with it.
+			w.pair(t, 1, end{w.there, "jnl0", "10.77.0.2/24", "fd77::2/64"}, end{w.here, "jnl0", "10.77.0.1/24", "fd77::1/64"})
+			l = w.open(t, n, spec(o))
+			there := udpAt(t, w.there, "10.77.0.2:0")
+			if _, err := there.WriteToUDP([]byte("back"), udpAddr(fmt.Sprintf("10.77.0.1:%d", conformance.Port))); err != nil {
+				t.Fatal(err)
+			}
+			if g := s.Next(t); string(g.Data) != "back" || l.Err() != nil {
+				t.Errorf("got %q, %v", g.Data, l.Err())
+			}
 		})
 	}
+}
+
+// TestWithoutPrivileges opens a link on a thread that has put its capabilities down.
+func TestWithoutPrivileges(t *testing.T) {
+	w := newNetwork(t, 1)
+	n := conformance.NewNode(t)
+	var refused error
+	must(t, w.here.Do(func() error { // on a thread of its own
+		head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var all [2]unix.CapUserData
+		if err := unix.Capget(&head, &all[0]); err != nil {
+			return err
+		}
+		none := all
+		none[0].Effective, none[1].Effective = 0, 0
+		if err := unix.Capset(&head, &none[0]); err != nil {
+			return err
+		}
+		_, refused = n.OpenLink(nodeos.LinkSpec{Name: "jnl0", Driver: "xdp"})
+		return unix.Capset(&head, &all[0])
+	}))
+	if errs.KindOf(refused) != errs.Permission || !strings.Contains(refused.Error(), "CAP_BPF") || !strings.Contains(refused.Error(), "jnl0") {
+		t.Errorf("without privileges: %v", refused)
+	}
+	if program(t, w) != 0 {
+		t.Error("the refused link leaves its program")
+	}
+	w.open(t, n, spec(nil))
 }
 
 // TestQueueCount changes the number of the interface's queues under an open link.

@@ -341,6 +341,18 @@ func TestConformanceQueues(t *testing.T) {
 	conformance.Run(t, w.fixture(map[string]string{"mode": "native"}))
 }
 
+// TestConformanceWorkers runs the suite over a link whose two queues have a worker each.
+func TestConformanceWorkers(t *testing.T) {
+	w := newNetwork(t, 2)
+	must(t, setQueues(w.there, 1))
+	f := w.fixture(nil)
+	f.Workers = 2
+	f.Open = func(t *testing.T, n *nodeos.Node, name string, ring int) {
+		w.open(t, n, nodeos.LinkSpec{Name: name, Ring: ring, Workers: []int{1, 0}})
+	}
+	conformance.Run(t, f)
+}
+
 // setQueues sets how many queues jnl0 of a namespace uses.
 func setQueues(ns *netns.Namespace, n int) error {
 	return ns.Do(func() error {

@@ -57,7 +57,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		device = spec.Name
 	}
 	pool := n.Pool().Spec()
-	l := &Link{device: device, promisc: -1, ctl: -1, detached: true, frameSize: uint64(pool.FrameSize)}
+	l := &Link{device: device, promisc: -1, ctl: -1, frameSize: uint64(pool.FrameSize)}
 	ifindex, sort, vlan, err := l.describe(number, spec)
 	if err != nil {
 		return nil, err
@@ -96,8 +96,7 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	if err != nil {
 		return errs.New(errs.Invalid, "link %s: interface %s: %w", spec.Name, l.device, err)
 	}
-	ring, err := l.reserve(n.Pool(), spec, len(numbers))
-	if err != nil {
+	if err := l.divide(n.Pool(), spec, numbers); err != nil {
 		return err
 	}
 	if l.chans, err = cellsOf(n); err != nil {
@@ -109,7 +108,7 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	if err := l.attachProgram(ifindex, mode); err != nil {
 		return err
 	}
-	if err := l.openSockets(n.Pool(), ifindex, numbers, ring, zeroCopy, wakeup); err != nil {
+	if err := l.openSockets(n.Pool(), ifindex, zeroCopy, wakeup); err != nil {
 		return err
 	}
 	if promisc {
@@ -120,23 +119,40 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	return nil
 }
 
-// reserve returns the credit of each of some queues, for which it has reserved frames of the link's worker.
-func (l *Link) reserve(pool *packet.Pool, spec nodeos.LinkSpec, queues int) (ring int, err error) {
+// divide makes a port for each worker and gives it queues, in turn, for whose rings it has reserved frames of the worker.
+func (l *Link) divide(pool *packet.Pool, spec nodeos.LinkSpec, numbers []int) error {
 	if spec.Ring < 0 || spec.Ring > maxRing {
-		return 0, errs.New(errs.Invalid, "link %s: ring of %d frames, want 1 to %d", spec.Name, spec.Ring, maxRing)
+		return errs.New(errs.Invalid, "link %s: ring of %d frames, want 1 to %d", spec.Name, spec.Ring, maxRing)
+	}
+	workers := spec.Workers
+	if len(workers) == 0 {
+		workers = []int{spec.Worker}
+	}
+	if len(workers) > len(numbers) {
+		return errs.New(errs.Invalid, "link %s: %d workers for %d queues of interface %s; each worker needs a queue of its own (ethtool -L %s changes how many there are)",
+			spec.Name, len(workers), len(numbers), l.device, l.device)
 	}
 	least, want := leastRing, DefaultRing
 	if spec.Ring > 0 {
 		least, want = spec.Ring, spec.Ring
 	}
-	l.lender = lender{pool, spec.Worker}
-	each, most := l.lender.reserve(queues, least+slack, want+slack)
-	if each == 0 {
-		return 0, errs.New(errs.NoMemory, "link %s: %d queues with a ring of %d frames need %d packet frames; three quarters of its worker's may be with the kernel, and %d are left of those; give the node more frames, or the link a smaller ring or fewer queues",
-			spec.Name, queues, least, queues*(least+slack), max(most*queues, 0))
+	frames := pool.Spec().Frames
+	for i, w := range workers {
+		p := &port{of: l, detached: true, most: txRing, lender: lender{pool, w}, lent: make([]bool, frames), sent: make([]*packet.Packet, frames)}
+		l.ports = append(l.ports, p)
+		queues := (len(numbers) - i + len(workers) - 1) / len(workers)
+		each, most := p.lender.reserve(queues, least+slack, want+slack)
+		if each == 0 {
+			return errs.New(errs.NoMemory, "link %s: %d queues with a ring of %d frames need %d packet frames; three quarters of its worker's may be with the kernel, and %d are left of those; give the node more frames, or the link a smaller ring or fewer queues",
+				spec.Name, queues, least, queues*(least+slack), max(most*queues, 0))
+		}
+		p.reserved = each * queues
+		for j := i; j < len(numbers); j += len(workers) {
+			p.queues = append(p.queues, &queue{number: numbers[j], ring: each - slack})
+		}
 	}
-	l.reserved = each * queues
-	return each - slack, nil
+	l.port = l.ports[0]
+	return nil
 }
 
 // attachProgram tries the modes that are wanted, native first.
@@ -169,47 +185,55 @@ func (l *Link) attachError(mode string, err error) error {
 	return fmt.Errorf("attaching to interface %s, mode %s: %w", l.device, mode, err)
 }
 
-// openSockets opens a socket for each queue; the first can also send.
-func (l *Link) openSockets(pool *packet.Pool, ifindex int, numbers []int, ring int, zeroCopy string, wakeup bool) error {
-	l.lent = make([]bool, pool.Spec().Frames)
-	l.sent = make([]*packet.Packet, pool.Spec().Frames)
-	l.most = txRing
+// openSockets opens a socket for each queue; the first of each port can also send.
+func (l *Link) openSockets(pool *packet.Pool, ifindex int, zeroCopy string, wakeup bool) error {
 	l.mem = memory{pool: pool, zeroCopy: zeroCopy != "false", wakeup: wakeup}
-	l.detached = false
-	size := 1 << bits.Len(uint(ring+slack-1))
-	for i := 0; i < len(numbers); i++ {
-		spec := sys.XSKSpec{Ifindex: ifindex, Queue: numbers[i], Rx: size, Fill: size, Completion: txRing}
-		if i == 0 {
-			spec.Tx = txRing
+	first := true
+	for _, p := range l.ports {
+		queues := p.queues
+		p.queues, p.detached = nil, false
+		for i, q := range queues {
+			size := 1 << bits.Len(uint(q.ring+slack-1))
+			spec := sys.XSKSpec{Ifindex: ifindex, Queue: q.number, Rx: size, Fill: size, Completion: txRing}
+			if i == 0 {
+				spec.Tx = txRing
+			}
+			x, err := l.openSocket(spec)
+			if err != nil && first && zeroCopy == "auto" && l.mem.zeroCopy && !errors.Is(err, unix.EBUSY) {
+				l.info.Notes = append(l.info.Notes, fmt.Sprintf("packets are copied between the interface and the node's memory: zero copy was refused: %v", err))
+				l.mem.zeroCopy = false
+				x, err = l.openSocket(spec)
+			}
+			switch {
+			case err == nil:
+			case errors.Is(err, unix.EBUSY):
+				return errs.New(errs.Exists, "link %s: queue %d of interface %s has an AF_XDP socket of another program: %w", l.info.Name, q.number, l.device, err)
+			case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+				return errs.New(errs.NoMemory, "link %s: the node's packet memory (%d MiB) cannot be locked for AF_XDP; it takes CAP_IPC_LOCK or a higher limit (ulimit -l): %w",
+					l.info.Name, len(pool.Region())>>20, err)
+			case errors.Is(err, unix.EOPNOTSUPP) && l.mem.zeroCopy:
+				return errs.New(errs.NotSupported, "link %s: interface %s has no zero copy; use zerocopy: false: %w", l.info.Name, l.device, err)
+			default:
+				return err
+			}
+			first = false
+			q.sock = x
+			q.bindCell(l.programs.words)
+			p.queues = append(p.queues, q)
 		}
-		x, err := l.mem.open(spec)
-		for tries := 0; errors.Is(err, unix.EBUSY) && tries < busyTries; tries++ {
-			time.Sleep(busyPause)
-			x, err = l.mem.open(spec)
-		}
-		switch {
-		case err == nil:
-		case i == 0 && zeroCopy == "auto" && l.mem.zeroCopy && !errors.Is(err, unix.EBUSY):
-			l.info.Notes = append(l.info.Notes, fmt.Sprintf("packets are copied between the interface and the node's memory: zero copy was refused: %v", err))
-			l.mem.zeroCopy = false
-			i--
-			continue
-		case errors.Is(err, unix.EBUSY):
-			return errs.New(errs.Exists, "link %s: queue %d of interface %s has an AF_XDP socket of another program: %w", l.info.Name, numbers[i], l.device, err)
-		case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-			return errs.New(errs.NoMemory, "link %s: the node's packet memory (%d MiB) cannot be locked for AF_XDP; it takes CAP_IPC_LOCK or a higher limit (ulimit -l): %w",
-				l.info.Name, len(pool.Region())>>20, err)
-		case errors.Is(err, unix.EOPNOTSUPP) && l.mem.zeroCopy:
-			return errs.New(errs.NotSupported, "link %s: interface %s has no zero copy; use zerocopy: false: %w", l.info.Name, l.device, err)
-		default:
-			return err
-		}
-		q := &queue{number: numbers[i], sock: x, ring: ring}
-		q.bindCell(l.programs.words)
-		l.queues = append(l.queues, q)
+		p.tx = p.queues[0].sock
 	}
-	l.tx = l.queues[0].sock
 	return nil
+}
+
+// openSocket opens a socket, waiting a little for a queue that is being freed.
+func (l *Link) openSocket(spec sys.XSKSpec) (*sys.XSK, error) {
+	x, err := l.mem.open(spec)
+	for tries := 0; errors.Is(err, unix.EBUSY) && tries < busyTries; tries++ {
+		time.Sleep(busyPause)
+		x, err = l.mem.open(spec)
+	}
+	return x, err
 }
 
 // parseQueues reads "all" or a list of numbers and ranges, such as 0,2-3.

@@ -450,6 +450,61 @@ func TestQueues(t *testing.T) {
 	}
 }
 
+// TestWorkers shares an interface among two workers. Each receives from its own queue and sends by it, and a channel has packets and one credit from both.
+func TestWorkers(t *testing.T) {
+	w := newNetwork(t, 2)
+	n := conformance.NewNode(t, 2)
+	l := w.open(t, n, nodeos.LinkSpec{Name: "l0", Workers: []int{0, 1}})
+	if len(l.ports) != 2 || len(l.ports[0].queues) != 1 || len(l.ports[1].queues) != 1 {
+		t.Fatalf("ports %+v", l.ports)
+	}
+	const quota, flows = 30, 40
+	c, err := n.Root().NewInChan(nodeos.InChanSpec{Protocol: "l0/ether/ip/udp", Address: fmt.Sprintf(":%d", conformance.Port), Quota: quota, Worker: 1})
+	must(t, err)
+	to := udpAddr(fmt.Sprintf("10.77.0.1:%d", conformance.Port))
+	for range flows {
+		if _, err := udpAt(t, w.there, "10.77.0.2:0").WriteToUDP([]byte("x"), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	conformance.Until(t, func() bool { st := c.Stats(); return st.Packets == quota && st.Full == flows-quota })
+	a, b := l.ports[0].counts.RxPackets.Load(), l.ports[1].counts.RxPackets.Load()
+	if st := l.Stats(); a == 0 || b == 0 || st.RxPackets != a+b || st.RxDrops != 0 {
+		t.Errorf("%d and %d packets came by the workers; %+v", a, b, st)
+	}
+	n.Worker(1).Call(func() {
+		var b packet.Batch
+		if got := c.Receive(&b); got != quota {
+			t.Errorf("received %d", got)
+		}
+		n.Worker(1).Cache().FreeBatch(&b)
+	})
+	out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "l0"})
+	must(t, err)
+	for i := range 2 {
+		frame := conformance.UDPFrame(w.mac, 9, []byte{byte(i)})
+		copy(frame, bytes.Repeat([]byte{0xff}, 6))
+		copy(frame[6:], conformance.ThereMAC[:])
+		wk := n.Worker(i)
+		wk.Call(func() {
+			var b packet.Batch
+			b.Append(wk.Cache().AllocFrom(packet.Node, frame))
+			out.Send(wk, &b)
+		})
+		if got := w.sent(t); !bytes.Equal(got, frame) {
+			t.Errorf("worker %d: %x was sent", i, got)
+		}
+		conformance.Until(t, func() bool { return l.ports[i].counts.TxPackets.Load() == 1 })
+	}
+	must(t, n.CloseLink("l0"))
+	if s := n.Pool().Stats(); s.ByState[packet.Free] != n.Pool().Spec().Frames {
+		t.Errorf("frames are missing: %v", s.ByState)
+	}
+	if len(registered.lent) != 0 {
+		t.Errorf("frames stay reserved: %v", registered.lent)
+	}
+}
+
 func TestFinishChecksum(t *testing.T) {
 	payload := []byte("some payload of odd length.")
 	for _, s := range []conformance.FrameSpec{

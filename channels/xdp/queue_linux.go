@@ -26,6 +26,7 @@ type queue struct {
 	taken    uint64 // what was published as consumed
 	given    uint64 // what was published as credit
 	lost     uint64 // of taken, what was counted as produced but never arrived
+	left     int    // packets to take until all have been taken that were in the ring at the last mark
 	lastSeen uint64 // produced, when the ring was last found empty with something missing
 }
 
@@ -40,15 +41,15 @@ func (q *queue) target() int { return q.ring + slack }
 
 // refill lends frames to the kernel until it has as many as it should, or the pool has no more, and publishes what was
 // consumed and the credit that the frames allow.
-func (q *queue) refill(l *Link, c *packet.Cache) {
+func (q *queue) refill(p *port, c *packet.Cache) {
 	for want := q.target() - q.lent; want > 0; {
 		n := c.Lend(q.ids[:min(want, len(q.ids), q.sock.FillRoom())])
 		if n == 0 {
 			break
 		}
 		for _, id := range q.ids[:n] {
-			q.sock.PutFill(uint64(id) * l.frameSize)
-			l.lent[id] = true
+			q.sock.PutFill(uint64(id) * p.of.frameSize)
+			p.lent[id] = true
 		}
 		q.sock.PublishFill()
 		q.lent += n
@@ -72,8 +73,9 @@ func (q *queue) publish() {
 }
 
 // receive makes packets of what waits in the ring, as many as fit in b, and reports whether there were any.
-func (q *queue) receive(l *Link, c *packet.Cache, b *packet.Batch) bool {
+func (q *queue) receive(p *port, c *packet.Cache, b *packet.Batch) bool {
 	n := min(q.sock.RxReady(), b.Room())
+	q.left = max(q.left-n, 0)
 	if n == 0 {
 		q.settle()
 		return false
@@ -81,32 +83,32 @@ func (q *queue) receive(l *Link, c *packet.Cache, b *packet.Batch) bool {
 	bytes, drops := 0, 0
 	for i := range n {
 		addr, size := q.sock.Rx(i)
-		id := packet.FrameID(addr / l.frameSize)
-		if uint64(id) < uint64(len(l.lent)) {
-			l.lent[id] = false
+		id := packet.FrameID(addr / p.of.frameSize)
+		if uint64(id) < uint64(len(p.lent)) {
+			p.lent[id] = false
 		}
-		p := c.Adopt(id, int(addr%l.frameSize), size)
-		if p == nil || size < demux.EtherLen {
+		k := c.Adopt(id, int(addr%p.of.frameSize), size)
+		if k == nil || size < demux.EtherLen {
 			drops++
-			if p == nil {
+			if k == nil {
 				c.Reclaim(id)
 			} else {
-				c.Free(p)
+				c.Free(k)
 			}
 			continue
 		}
-		l.annotate(p)
+		p.annotate(k)
 		bytes += size
-		b.Append(p)
+		b.Append(k)
 	}
 	q.sock.ReleaseRx(n)
 	q.lent -= n
 	q.taken += uint64(n)
-	q.refill(l, c)
-	l.counts.RxPackets.Add(uint64(n - drops))
-	l.counts.RxBytes.Add(uint64(bytes))
+	q.refill(p, c)
+	p.counts.RxPackets.Add(uint64(n - drops))
+	p.counts.RxBytes.Add(uint64(bytes))
 	if drops > 0 {
-		l.counts.RxDrops.Add(uint64(drops))
+		p.counts.RxDrops.Add(uint64(drops))
 	}
 	return true
 }

@@ -21,7 +21,7 @@ import (
 
 const (
 	asRoot = "run as root, or give the capabilities CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN and CAP_BPF"
-	newer  = asRoot + ", and CAP_PERFMON; a kernel with CONFIG_XDP_SOCKETS, 5.10 or newer"
+	newer  = asRoot + ", and CAP_PERFMON; a kernel with CONFIG_XDP_SOCKETS, 5.12 or newer"
 )
 
 // lockedBytes is the packet memory of a node whose file does not say otherwise.

@@ -198,6 +198,14 @@ func (r *xskRing) needsWakeup() bool {
 // RxReady returns how many packets wait in the receive ring; 0 means that it was empty when the call looked.
 func (x *XSK) RxReady() int { return x.rx.ready() }
 
+// RxWaiting returns how many received packets are in the ring now, of which RxReady may not know the last yet.
+func (x *XSK) RxWaiting() int {
+	if x.rx.mem == nil {
+		return 0
+	}
+	return int(atomic.LoadUint32(x.rx.prod) - x.rx.mine)
+}
+
 // Rx returns the place of waiting packet i, counted from 0, less than RxReady: its address in the region and its length.
 func (x *XSK) Rx(i int) (addr uint64, n int) {
 	d := x.rx.desc(x.rx.mine + uint32(i))
@@ -384,4 +392,11 @@ func (w *SharedWords) Close() error {
 		return nil
 	}
 	return unix.Munmap(mem)
+}
+
+// Monotonic returns the time of the kernel's monotonic clock, which eBPF programs read as well, in nanoseconds.
+func Monotonic() int64 {
+	var ts unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // there is always this clock
+	return ts.Nano()
 }
