@@ -97,6 +97,11 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, c.get(ctx, "/v1/status", &s)
 }
 
+// Channels returns the channels of all domains.
+func (c *Client) Channels(ctx context.Context) (cs []ChannelInfo, err error) {
+	return cs, c.get(ctx, "/v1/channels", &cs)
+}
+
 // Accounts returns the account tree, parents first.
 func (c *Client) Accounts(ctx context.Context) (as []Account, err error) {
 	return as, c.get(ctx, "/v1/accounts", &as)

@@ -131,6 +131,7 @@ func (s *Server) routes() http.Handler {
 		})
 	}
 	get("/v1/status", func(*http.Request) (any, error) { return StatusOf(s.node), nil })
+	get("/v1/channels", func(*http.Request) (any, error) { return ChannelsOf(s.node), nil })
 	get("/v1/accounts", func(*http.Request) (any, error) { return AccountsOf(s.node), nil })
 	get("/v1/routes", s.routing)
 	get("/v1/ants", s.ants)

@@ -425,6 +425,7 @@ func (c *CutChan) cut() (Cut, Cutter, error) {
 	}
 	cut.Chan, cut.DecTTL, cut.BitRate = c.in, c.spec.DecTTL, c.spec.BitRate
 	cut.Typed, cut.KeepType = c.top == demux.Ether, out.keepsType(c.top)
+	cut.Transport = len(c.in.proto.Layers) <= 2 // of ether, ip
 	cut.Burst = time.Duration(newBucket(c.spec.BitRate, c.spec.Burst, out.frameLen()).depth >> 16)
 	if cut.Whole && c.top != demux.None {
 		return refuse("what leaves is a part of a frame")

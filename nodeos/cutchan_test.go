@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 
@@ -432,4 +433,28 @@ func TestCutThroughDoesNotAllocate(t *testing.T) {
 	if st := x.c.Stats(); st.Packets != 32*101 {
 		t.Errorf("%+v", st)
 	}
+}
+
+func TestChannelLists(t *testing.T) {
+	x := newCut(t, CutChanSpec{In: InChanSpec{Protocol: "eth0/ether"}, Out: OutChanSpec{Protocol: "eth1/ether", LinkAddr: next}})
+	out, err := x.d.NewOutChan(OutChanSpec{Protocol: "eth1/ether", TTL: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cs := x.node.CutChans(); len(cs) != 1 || cs[0] != x.c || cs[0].Spec().Out.LinkAddr != next || x.c.In().Spec().Protocol != "eth0/ether" {
+		t.Errorf("cut-through channels %v", cs)
+	}
+	if cs := x.d.OutChans(); len(cs) != 1 || cs[0] != out || out.Spec().TTL != 3 {
+		t.Errorf("out-channels %v", cs)
+	}
+	for range 100 { // nobody keeps these
+		if _, err := x.d.NewOutChan(OutChanSpec{Protocol: "eth1/ether"}); err != nil {
+			t.Fatal(err)
+		}
+		runtime.GC()
+		if n := len(x.d.outChans); n > 16 {
+			t.Fatalf("%d out-channels are remembered", n)
+		}
+	}
+	runtime.KeepAlive(out)
 }

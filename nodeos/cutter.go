@@ -35,6 +35,7 @@ type Cut struct {
 
 	Whole     bool     // whole frames leave as they came: there are no headers, and nothing below applies but the rate
 	Typed     bool     // the payload follows its Ethernet type in the frame
+	Transport bool     // the payload has in it the transport header, if any, of the packet that the frame carries
 	Dst, Src  [6]byte  // of the Ethernet header
 	VLAN      []uint16 // its tags, as OutChanSpec.VLAN has them
 	KeepType  bool     // the Ethernet type is that which the payload follows

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
@@ -97,6 +98,7 @@ type Domain struct {
 	past     RunStats // of tasks that are not in tasks any more
 	fds      []*FD
 	inChans  []*InChan
+	outChans []weak.Pointer[OutChan]
 	hooks    []func()
 	pools    []*MemPool // the oldest first
 	holdings []holding  // the same

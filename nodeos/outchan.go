@@ -47,7 +47,12 @@ func (d *Domain) NewOutChan(spec OutChanSpec) (*OutChan, error) {
 	if err := d.may(OpNewOutChan, spec.Protocol, false); err != nil {
 		return nil, err
 	}
-	return d.newOutChan(spec)
+	c, err := d.newOutChan(spec)
+	if err != nil {
+		return nil, err
+	}
+	d.noteOut(c)
+	return c, nil
 }
 
 func (d *Domain) newOutChan(spec OutChanSpec) (*OutChan, error) {

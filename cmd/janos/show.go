@@ -77,6 +77,11 @@ node gave it.`,
 		t, err := c.Config(ctx)
 		return t, func(io.Writer) { io.WriteString(out, t) }, err
 	})
+	channels := add("channels", "In-, out- and cut-through channels: who has them, what does them, what they dropped", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		cs, err := c.Channels(ctx)
+		return cs, func(w io.Writer) { printChannels(w, cs) }, err
+	})
+	channels.Long = channelsHelp
 	add("accounts", "The account tree: use, limit and refusals of each resource", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
 		as, err := c.Accounts(ctx)
 		return as, func(w io.Writer) { printAccounts(w, as) }, err
