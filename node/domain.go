@@ -61,25 +61,34 @@ type CutThrough struct {
 	Address string // local address of its topmost protocol; empty: any
 	Key     string // demultiplexing key over the payload; empty: any
 	Quota   int    // packets that may wait; 0: nodeos.DefaultQuota
+	Rate    int    // packets per second that are taken at most; 0: any number
+	Packets int    // that may come at once under Rate; 0: as nodeos.InChanSpec.Burst
 	Out     string // protocol string of the link that they leave on
 	To      string // remote address of its topmost protocol
 	Source  string // local address of it; empty: the link's own
 	Ether   [6]byte
 	TTL     uint8 // of an IP header that is put before them; 0: demux.DefaultTTL
+	TOS     uint8
+	VLAN    []uint16 // tags of the Ethernet header that is put before them, the outer one first
+	Bare    bool     // no checksum of UDP
+	Hop     bool     // the IP packets that are taken lose one of their TTL
+	BitRate uint64   // of frames that leave, per second; 0: any
+	Burst   time.Duration
+	User    bool // in user space, also where the link could do it
 }
 
-// specs returns the channel as the NodeOS wants it.
-func (c *CutThrough) specs() (in nodeos.InChanSpec, out nodeos.OutChanSpec, err error) {
-	in = nodeos.InChanSpec{Protocol: c.In, Address: c.Address, Quota: c.Quota, Worker: -1}
-	if in.Key, err = demux.ParseKey(c.Key); err != nil {
-		return in, out, err
-	}
-	return in, nodeos.OutChanSpec{Protocol: c.Out, Address: c.To, Source: c.Source, LinkAddr: c.Ether, TTL: c.TTL}, nil
+// spec returns the channel as the NodeOS wants it.
+func (c *CutThrough) spec() (s nodeos.CutChanSpec, err error) {
+	s.In = nodeos.InChanSpec{Protocol: c.In, Address: c.Address, Quota: c.Quota, Rate: c.Rate, Burst: c.Packets, Worker: -1}
+	s.Out = nodeos.OutChanSpec{Protocol: c.Out, Address: c.To, Source: c.Source, LinkAddr: c.Ether, TTL: c.TTL, TOS: c.TOS, VLAN: c.VLAN, NoChecksum: c.Bare}
+	s.DecTTL, s.BitRate, s.Burst, s.User = c.Hop, c.BitRate, c.Burst, c.User
+	s.In.Key, err = demux.ParseKey(c.Key)
+	return s, err
 }
 
 // check reports what is wrong with the channel without a node to make it on.
 func (c *CutThrough) check(links func(string) bool) error {
-	if _, _, err := c.specs(); err != nil {
+	if _, err := c.spec(); err != nil {
 		return err
 	}
 	for _, e := range []struct{ proto, addr string }{{c.In, c.Address}, {c.Out, c.To}, {c.Out, c.Source}} {
@@ -153,6 +162,18 @@ func (s *Spec) checkDomains(bad func(key, format string, args ...any)) {
 		}
 		if a.MaxRun < 0 {
 			bad(key, "%s: max-run %v, want 0 (none) or more", who, a.MaxRun)
+		}
+	}
+	for i := range s.Links {
+		l := &s.Links[i]
+		workers := max(s.Workers, 1)
+		if len(l.Workers) > 0 && l.Worker != 0 {
+			bad(fmt.Sprintf("links[%d]", i), "link %s: worker and workers: write one of them", l.Name)
+		}
+		for j, w := range append([]int{l.Worker}, l.Workers...) {
+			if w < 0 || w >= workers || j > 0 && slices.Contains(l.Workers[:j-1], w) {
+				bad(fmt.Sprintf("links[%d]", i), "link %s: worker %d: the node has %d, counted from 0, and each can have one part of a link", l.Name, w, workers)
+			}
 		}
 	}
 	attrs("graph-domain", "graph-domain", &s.GraphDomain)
@@ -257,9 +278,9 @@ func (n *Node) makeDomain(s *Spec, spec *Domain) error {
 	}
 	l := &live{spec: *spec, domain: d}
 	for i := range spec.Cuts {
-		in, out, err := spec.Cuts[i].specs()
+		cut, err := spec.Cuts[i].spec()
 		if err == nil {
-			_, err = d.NewCutChan(in, out)
+			_, err = d.NewCutThrough(cut)
 		}
 		if err != nil {
 			n.endDomain(d)
@@ -324,7 +345,7 @@ func (a Attrs) fixed() Attrs {
 
 // sameWork reports whether two domains do the same on the same terms, but for weights and limits.
 func (d *Domain) sameWork(o *Domain) bool {
-	return d.Name == o.Name && d.Graph == o.Graph && slices.Equal(d.Cuts, o.Cuts) && reflect.DeepEqual(d.fixed(), o.fixed())
+	return d.Name == o.Name && d.Graph == o.Graph && reflect.DeepEqual(d.Cuts, o.Cuts) && reflect.DeepEqual(d.fixed(), o.fixed())
 }
 
 // samePool reports whether pools are the same but for the limit and the weight.

@@ -149,12 +149,12 @@ func (n *Node) open(l *Link) (nodeos.Link, error) {
 		if err != nil {
 			return nil, fmt.Errorf("link %s: %w", l.Name, err)
 		}
-		if err := n.os.AddLink(link, 0); err != nil {
+		if err := n.os.AddLink(link, l.Worker); err != nil {
 			return nil, errors.Join(err, link.Close())
 		}
 		return link, nil
 	}
-	link, err := n.os.OpenLink(nodeos.LinkSpec{Name: l.Name, Driver: l.Driver, Device: l.Device, Ring: l.Ring, Opts: l.Options})
+	link, err := n.os.OpenLink(nodeos.LinkSpec{Name: l.Name, Driver: l.Driver, Device: l.Device, Worker: l.Worker, Workers: l.Workers, Ring: l.Ring, Opts: l.Options})
 	if err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ func (s *Spec) path(p string) string {
 // drivers returns the names that a link's driver may have: those of this system, and those that
 // we have elsewhere, so that a file can be checked on another machine than it is for.
 func drivers() []string {
-	names := append([]string{"mem", "packet", "udp"}, nodeos.Drivers()...)
+	names := append([]string{"mem", "packet", "udp", "xdp"}, nodeos.Drivers()...)
 	slices.Sort(names)
 	return slices.Compact(names)
 }
@@ -148,6 +148,15 @@ func integer(n yamlfile.Node, max int64) int {
 		return 0
 	}
 	v, _ := n.Int(1, max)
+	return int(v)
+}
+
+// number reads a number from 0.
+func number(n yamlfile.Node, max int64) int {
+	if !n.Exists() {
+		return 0
+	}
+	v, _ := n.Int(0, max)
 	return int(v)
 }
 
@@ -169,6 +178,10 @@ func link(n yamlfile.Node) Link {
 	}
 	l.Cost = uint32(integer(m.Get("cost"), 65535))
 	l.Ring = integer(m.Get("ring"), 1<<20)
+	l.Worker = number(m.Get("worker"), 255)
+	for _, v := range m.Get("workers").List() {
+		l.Workers = append(l.Workers, number(v, 255))
+	}
 	for _, v := range m.Get("peers").List() {
 		text, _ := v.Text()
 		a, err := netip.ParseAddrPort(text)
@@ -222,10 +235,7 @@ func attributes(m *yamlfile.Map, a *Attrs) {
 // attributesOf reads the attributes that every domain has.
 func attributesOf(m *yamlfile.Map, a *Attrs) {
 	a.Share = share(m.Get("share"))
-	if w := m.Get("worker"); w.Exists() {
-		v, _ := w.Int(0, 255)
-		a.Worker = int(v)
-	}
+	a.Worker = number(m.Get("worker"), 255)
 	a.MaxRun, _ = m.Get("max-run").Duration(time.Hour)
 	a.Pool, _ = m.Get("pool").Text()
 	a.Limits = amounts(m.Get("limits"))
@@ -299,6 +309,8 @@ func cutThrough(n yamlfile.Node) (c CutThrough) {
 	c.Address, _ = m.Get("address").Text()
 	c.Key, _ = m.Get("key").Text()
 	c.Quota = integer(m.Get("quota"), nodeos.MaxQuota)
+	c.Rate = integer(m.Get("rate"), 1<<30)
+	c.Packets = integer(m.Get("packet-burst"), 1<<30)
 	c.Out, _ = m.Need("out").Text()
 	c.To, _ = m.Get("to").Text()
 	c.Source, _ = m.Get("source").Text()
@@ -310,6 +322,16 @@ func cutThrough(n yamlfile.Node) (c CutThrough) {
 		}
 	}
 	c.TTL = uint8(integer(m.Get("ttl"), 255))
+	c.TOS = uint8(number(m.Get("tos"), 255))
+	for _, v := range m.Get("vlan").List() {
+		tag, _ := v.Int(0, 1<<16-1)
+		c.VLAN = append(c.VLAN, uint16(tag))
+	}
+	c.Bare, _ = m.Get("no-checksum").Bool()
+	c.Hop, _ = m.Get("hop").Bool()
+	c.BitRate = uint64(integer(m.Get("bit-rate"), 1<<50))
+	c.Burst, _ = m.Get("burst").Duration(nodeos.MaxCutBurst)
+	c.User, _ = m.Get("user-space").Bool()
 	m.Close()
 	return c
 }

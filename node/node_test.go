@@ -70,7 +70,7 @@ graph: |
 		"n.yaml:10:23: ", "link eth9 is not open",
 		"n.yaml:11:5: 'TimedSource@", "push output 0 connected to 'Unqueue@", "pull input 0",
 		"n.yaml:12:14: agnostic 'd :: Counter' in mixed context",
-		"n.yaml:13:5: ", "eth1", "'ants :: ANTS' push input 0 unused",
+		"n.yaml:13:5: ", "eth1", "'ants :: ANTS' input 0 unused",
 	}
 	s, err := Parse("n.yaml", []byte(text))
 	if err != nil {
@@ -92,9 +92,9 @@ graph: |
 
 func TestGraphErrorsInOtherStyles(t *testing.T) {
 	for text, want := range map[string]string{
-		"graph: 'Idle -> Nope;'\n":                            "n.yaml:1:17: unknown element class 'Nope'",
-		"graph: Idle -> Nope;\n":                              "n.yaml:1:16: unknown element class 'Nope'",
-		"graph: |2\n   Idle -> Discard;\n   Nope;\n":          "n.yaml:3:4: unknown element class 'Nope'",
+		"graph: 'Idle -> Nope(1);'\n":                         "n.yaml:1:17: unknown element class 'Nope'",
+		"graph: Idle -> Nope(1);\n":                           "n.yaml:1:16: unknown element class 'Nope'",
+		"graph: |2\n   Idle -> Discard;\n   Nope(1);\n":       "n.yaml:3:4: unknown element class 'Nope'",
 		"graph: |\n  Idle ->\n":                               "n.yaml:2:8: ",
 		"graph: 'Idle -> ANTS -> Idle;'\nants: {off: true}\n": "n.yaml:1:17: 'ANTS@2 :: ANTS': the node file switches",
 	} {

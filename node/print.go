@@ -206,6 +206,10 @@ func (p *printer) link(l *Link) {
 	p.text(2, "device", l.Device)
 	p.number(2, "cost", int64(l.Cost))
 	p.number(2, "ring", int64(l.Ring))
+	p.number(2, "worker", int64(l.Worker))
+	if len(l.Workers) > 0 {
+		p.line(2, "workers: %s", strings.ReplaceAll(fmt.Sprint(l.Workers), " ", ", "))
+	}
 	var peers []string
 	for _, a := range l.Peers {
 		peers = append(peers, a.String())
@@ -281,6 +285,8 @@ func (p *printer) cuts(cs []CutThrough) {
 		p.text(4, "address", c.Address)
 		p.text(4, "key", c.Key)
 		p.number(4, "quota", int64(c.Quota))
+		p.number(4, "rate", int64(c.Rate))
+		p.number(4, "packet-burst", int64(c.Packets))
 		p.text(4, "out", c.Out)
 		p.text(4, "to", c.To)
 		p.text(4, "source", c.Source)
@@ -288,5 +294,14 @@ func (p *printer) cuts(cs []CutThrough) {
 			p.text(4, "ether", net.HardwareAddr(c.Ether[:]).String())
 		}
 		p.number(4, "ttl", int64(c.TTL))
+		p.number(4, "tos", int64(c.TOS))
+		if len(c.VLAN) > 0 {
+			p.line(4, "vlan: %s", strings.ReplaceAll(fmt.Sprint(c.VLAN), " ", ", "))
+		}
+		p.flag(4, "no-checksum", c.Bare)
+		p.flag(4, "hop", c.Hop)
+		p.number(4, "bit-rate", int64(c.BitRate))
+		p.duration(4, "burst", c.Burst)
+		p.flag(4, "user-space", c.User)
 	}
 }

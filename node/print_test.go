@@ -68,7 +68,7 @@ domains:
     cut-through:
       - {in: a/ether, out: b/ether}
       - {in: a/ether, key: what, out: a/ether, ether: x}
-      - {in: a/ether, out: a/ether, rate: 3}
+      - {in: a/ether, out: a/ether, ratio: 3}
 graph-domain: {pool: no, name: x}
 ants: {rights: [], reserve: {memory: 3}}
 `
@@ -77,7 +77,7 @@ ants: {rights: [], reserve: {memory: 3}}
 		"n.yaml:5:5: memory pool p: there is no pool \"q\" before it", "n.yaml:6:5: memory pool ants: the node itself",
 		"n.yaml:8:5: domain d does nothing", "n.yaml:9:5: domain d: there is a domain of that name", "n.yaml:9:5: domain d: processor time cannot be reserved below memory pool p",
 		"n.yaml:10:5: domain e: worker 3", "fast", "n.yaml:10:87: unknown right \"fly\"", "right new-task is there twice",
-		"n.yaml:12:", "files without a directory", "n.yaml:14:9: domain f: b/ether: the node has no link b", "n.yaml:15:", "\"what\"", "is not an Ethernet address", "n.yaml:16:", "rate",
+		"n.yaml:12:", "files without a directory", "n.yaml:14:9: domain f: b/ether: the node has no link b", "n.yaml:15:", "\"what\"", "is not an Ethernet address", "n.yaml:16:", "ratio",
 		"graph-domain: there is no memory pool \"no\"", "n.yaml:17:", "n.yaml:18:", "rights",
 	} {
 		if err == nil || !strings.Contains(err.Error(), w) {
@@ -85,12 +85,12 @@ ants: {rights: [], reserve: {memory: 3}}
 		}
 	}
 
-	s, err := Parse("n.yaml", []byte("node: r1\naddress: 10.255.0.1\ndomains:\n  - name: d\n    graph: |\n      Idle -> Nope;\n  - name: e\n    graph: 'Idle -> Discard; Neither;'\n"))
+	s, err := Parse("n.yaml", []byte("node: r1\naddress: 10.255.0.1\ndomains:\n  - name: d\n    graph: |\n      Idle -> Nope(1);\n  - name: e\n    graph: 'Idle -> Discard; Idle -> Neither(1);'\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	err = s.CheckGraph()
-	for _, w := range []string{"n.yaml:6:15: unknown element class 'Nope'", "n.yaml:8:30: unknown element class 'Neither'"} {
+	for _, w := range []string{"n.yaml:6:15: unknown element class 'Nope'", "n.yaml:8:38: unknown element class 'Neither'"} {
 		if err == nil || !strings.Contains(err.Error(), w) {
 			t.Errorf("no %q in\n%v", w, err)
 		}

@@ -177,7 +177,7 @@ func TestReloadRefused(t *testing.T) {
 		{"cannot change workers, frames, seed, control, events, routing.off", errs.Refused, []string{"frames: 1024", "frames: 2048\nworkers: 2\nseed: 4\ncontrol: x\nevents: y\nrouting: {off: true}"}},
 		{"cannot change node, kind, address", errs.Refused, []string{"node: n1", "node: n2\nkind: host", "10.255.0.1", "10.255.0.2"}},
 		{"cannot change ants", errs.Refused, []string{"ants: {", "ants: {budget: 5, "}},
-		{"unknown element class 'Nope'", errs.NotFound, []string{"c :: Counter", "c :: Nope"}},
+		{"unknown element class 'Nope'", errs.NotFound, []string{"c :: Counter", "c :: Nope(1)"}},
 		{"protocol no.yaml", errs.Invalid, []string{"protocols: [", "protocols: [no.yaml, "}},
 		{"no such cable", errs.Internal, []string{"device: s2", "device: broken"}},
 		{"speed", errs.Invalid, []string{"options: {addr: 10.0.1.1/24", "options: {speed: high, addr: 10.0.1.1/24"}},

@@ -72,6 +72,8 @@ type Link struct {
 	Device  string            // empty: Name
 	Cost    uint32            // for routing; 0: 10
 	Ring    int               // receive ring in frames; 0: the driver's default
+	Worker  int               // that runs it, from 0
+	Workers []int             // that share it, instead of Worker; drivers packet and xdp
 	Peers   []netip.AddrPort  // where neighbours are, on links that are sockets (driver udp)
 	Options map[string]string // what only one driver knows
 }

@@ -197,9 +197,9 @@ func TestSessionSurvivesTheNode(t *testing.T) {
 			c, err := a.Config(context.Background())
 			return err == nil && !strings.Contains(c, "192.0.2.0")
 		})
-		put("graph: Nope;\n")
+		put("graph: Idle -> Nope(1);\n")
 		_, msg := janos(t, p.dir, 19, "node", "reload", "--control", "a.sock")
-		contains(t, msg, "a.yaml:5:8: unknown element class 'Nope'")
+		contains(t, msg, "a.yaml:5:16: unknown element class 'Nope'")
 		put("") // another link
 		write(t, p.dir, "a.yaml", strings.Replace(fmt.Sprintf(file, f.yaml, ""), "{name: eth0", "{name: other, device: eth0, ring: 128", 1))
 		janos(t, p.dir, 0, "node", "reload", "--control", "a.sock")
