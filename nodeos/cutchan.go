@@ -50,7 +50,7 @@ type CutChan struct {
 	spec CutChanSpec
 	out  atomic.Pointer[OutChan]
 
-	bucket bucket // the worker's
+	bucket cutBucket // the worker's
 	counts struct{ packets, bytes, big, ttl, rate, invalid, gone atomic.Uint64 }
 
 	place sync.Mutex // what follows; taken after node.feeding
@@ -96,7 +96,7 @@ func (d *Domain) NewCutThrough(spec CutChanSpec) (*CutChan, error) {
 		return nil, err
 	}
 	c.out.Store(out)
-	c.bucket = newBucket(spec.BitRate, spec.Burst, out.frameLen())
+	c.bucket = newCutBucket(spec.BitRate, spec.Burst, out.frameLen())
 	in := spec.In
 	in.Handler = c.forward
 	if c.in, err = d.newInChan(in); err != nil {
@@ -273,27 +273,27 @@ func decHops(b []byte, version int) {
 	b[8]--
 }
 
-// bucket is a token bucket. It holds time, in units of 2^-16 ns, so that nothing is lost by rounding: what has passed, less what frames have taken.
-type bucket struct {
+// cutBucket is a token bucket. It holds time, in units of 2^-16 ns, so that nothing is lost by rounding: what has passed, less what frames have taken.
+type cutBucket struct {
 	credit, depth int64
 	perByte       int64 // 0: no limit
 	filled        clock.Time
 }
 
-// newBucket returns a full one. longest is the length of the longest frame.
-func newBucket(bits uint64, burst time.Duration, longest int) bucket {
+// newCutBucket returns a full one. longest is the length of the longest frame.
+func newCutBucket(bits uint64, burst time.Duration, longest int) cutBucket {
 	if bits == 0 {
-		return bucket{}
+		return cutBucket{}
 	}
-	per := perByte(bits)
+	per := cutPerByte(bits)
 	depth := max(int64(burst)<<16, 2*int64(longest)*per)
-	return bucket{credit: depth, depth: depth, perByte: per}
+	return cutBucket{credit: depth, depth: depth, perByte: per}
 }
 
-// perByte returns how long a byte takes at a rate, in units of 2^-16 ns, and at least one.
-func perByte(bits uint64) int64 { return max(int64(8*uint64(time.Second)<<16/bits), 1) }
+// cutPerByte returns how long a byte takes at a rate, in units of 2^-16 ns, and at least one.
+func cutPerByte(bits uint64) int64 { return max(int64(8*uint64(time.Second)<<16/bits), 1) }
 
-func (b *bucket) take(now clock.Time, n int) bool {
+func (b *cutBucket) take(now clock.Time, n int) bool {
 	if b.perByte == 0 {
 		return true
 	}
@@ -426,7 +426,7 @@ func (c *CutChan) cut() (Cut, Cutter, error) {
 	cut.Chan, cut.DecTTL, cut.BitRate = c.in, c.spec.DecTTL, c.spec.BitRate
 	cut.Typed, cut.KeepType = c.top == demux.Ether, out.keepsType(c.top)
 	cut.Transport = len(c.in.proto.Layers) <= 2 // of ether, ip
-	cut.Burst = time.Duration(newBucket(c.spec.BitRate, c.spec.Burst, out.frameLen()).depth >> 16)
+	cut.Burst = time.Duration(newCutBucket(c.spec.BitRate, c.spec.Burst, out.frameLen()).depth >> 16)
 	if cut.Whole && c.top != demux.None {
 		return refuse("what leaves is a part of a frame")
 	}
