@@ -123,7 +123,7 @@ func (e *edit) insert(n *node, r *normal) error {
 		if len(n.groups) == MaxShapes {
 			return errs.New(errs.Limit, "more than %d mask shapes; use masks that other rules use", MaxShapes)
 		}
-		g := &group{name: shapeName(r.layers, r.shape), shape: r.shape, bits: r.bits, table: table{words: len(r.shape)}, version: versions.Add(1)}
+		g := &group{first: *r.rule, name: shapeName(r.layers, r.shape), shape: r.shape, bits: r.bits, table: table{words: len(r.shape)}, version: versions.Add(1)}
 		for _, pc := range r.shape {
 			g.payload = g.payload || pc.anchor == atPayload
 		}
@@ -133,7 +133,7 @@ func (e *edit) insert(n *node, r *normal) error {
 	}
 	g := e.ownGroup(n, i)
 	if g.table.add(r.value, r.id, r.age) && g.from != 0 {
-		g.changes = append(g.changes, change{key: r.value, id: r.id})
+		g.changes = append(g.changes, change{key: r.value, id: r.id, age: r.age})
 	}
 	if len(g.ids) == 0 || g.ids[len(g.ids)-1] < r.id {
 		g.ids = append(g.ids, r.id)
@@ -195,7 +195,7 @@ func (e *edit) removeFrom(n *node, i int, id uint32) {
 		if changed && g.from != 0 {
 			c := change{key: key, gone: heir < 0}
 			if heir >= 0 {
-				c.id, _ = t.rule(heir)
+				c.id, c.age = t.rule(heir)
 			}
 			g.changes = append(g.changes, c)
 		}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -209,6 +211,13 @@ func TestCompileRefuses(t *testing.T) {
 	}
 	if _, err := Compile(Ether, "e", []Rule{rule(t, 1, "e", "", ""), rule(t, 1, "e/ether", "", "")}); err == nil {
 		t.Error("two rules of one number compiled")
+	}
+	var rules []Rule
+	for i := range MaxShapes + 1 {
+		rules = append(rules, Rule{ID: uint32(i), Protocol: Protocol{Link: "e"}, Key: Key{{Offset: i, Value: []byte{1}}}})
+	}
+	if _, err := Compile(Ether, "e", rules); errs.KindOf(err) != errs.Limit || !strings.Contains(err.Error(), "rule 64 (e 64/01)") {
+		t.Errorf("a shape too much: %v", err)
 	}
 }
 

@@ -40,6 +40,7 @@ type group struct {
 	bits    int
 	table   table
 	ids     []uint32 // of all rules, sorted
+	first   Rule     // that the group was made for
 
 	// A back end that knows version from takes over only the changes.
 	version, from uint64
@@ -50,6 +51,7 @@ type group struct {
 type change struct {
 	key  []uint64
 	id   uint32
+	age  uint64
 	gone bool // no rule has this key any more
 }
 

@@ -1,6 +1,8 @@
 package demux
 
 import (
+	"errors"
+	"fmt"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -41,6 +43,7 @@ const maxWords = 16
 
 // normal is a rule as the back ends want it: a chain of layers and masked words.
 type normal struct {
+	rule   *Rule
 	id     uint32
 	age    uint64
 	layers []Layer
@@ -99,7 +102,7 @@ func (r *Rule) normalize(base Layer, link string) (*normal, error) {
 			}
 		}
 	}
-	n := &normal{id: r.ID, age: r.Age, layers: layers}
+	n := &normal{rule: r, id: r.ID, age: r.Age, layers: layers}
 	return n, r.pack(n, all)
 }
 
@@ -218,8 +221,12 @@ func (r *Rule) pack(n *normal, all []maskedByte) error {
 }
 
 func (r *Rule) errorf(format string, args ...any) error {
-	e := errs.New(errs.Invalid, format, args...)
-	return errs.New(errs.KindOf(e), "rule %d (%s): %w", r.ID, r.String(), e)
+	e := fmt.Errorf(format, args...)
+	kind := errs.Invalid
+	if cause := new(errs.Error); errors.As(e, &cause) {
+		kind = cause.Kind
+	}
+	return errs.New(kind, "rule %d (%s): %w", r.ID, r.String(), e)
 }
 
 // String returns protocol string, address and key, separated by blanks.
