@@ -11,23 +11,27 @@ import (
 	"github.com/janos-os/janos/nodeos"
 )
 
+// doctorReport is what doctor --json prints.
+type doctorReport struct {
+	Version string         `json:"version"`
+	Drivers []string       `json:"drivers"` // for links, in this binary
+	Results []probe.Result `json:"results"`
+}
+
 func doctorCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Find out what works on this machine, and what would help", Args: cobra.NoArgs,
 		Long: `Tries what nodes and laboratories need, and looks for the compilers that capsules are written with.
-Every line says yes, no or inconclusive, and why; a no says what would help.`,
+Every line says yes, no or inconclusive, and why; the latter two say what would help. What is made for it is made in network
+namespaces that end at once; the machine's interfaces are looked at and not touched.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rs := probe.All()
 			out := cmd.OutOrStdout()
 			if asJSON {
 				e := json.NewEncoder(out)
 				e.SetIndent("", "  ")
-				return e.Encode(struct {
-					Version string         `json:"version"`
-					Drivers []string       `json:"drivers"`
-					Results []probe.Result `json:"results"`
-				}{versionText(), nodeos.Drivers(), rs})
+				return e.Encode(doctorReport{versionText(), nodeos.Drivers(), rs})
 			}
 			w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 			group := ""
