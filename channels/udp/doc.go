@@ -12,8 +12,30 @@
 // refuses of this is in the link's notes, and the link works without. The host's stack has the address, so claims
 // do nothing: what no channel wants is dropped by the node.
 //
-// Options: mtu, the most bytes of a datagram (default 1472, an Ethernet's less IP and UDP headers); gso and gro, true or false
-// (default true), whether to ask for the joining of sent and received datagrams.
+// # Bundles
+//
+// Datagrams of different lengths cannot be joined to a run, and each costs what the kernel takes for a datagram. With bundles=true a
+// datagram carries as many packets to one address as come together in a turn and fit, and bundles that another one follows are filled up
+// to the MTU if they are at least half full, so that they form runs: to eight neighbours in turn, with packets of 64 to 1,400 bytes in turn, that takes
+// a quarter of the time, and up to twice the bytes on the wire where packets are just longer than half a bundle. Both ends must have the
+// option: nothing is negotiated, for whoever does not know bundles must not get any, not even a question. Such a link takes nothing
+// else, and drops and counts what is not a bundle. A lost datagram is several lost packets. The format, all numbers big-endian:
+//
+//	0      'J' 'B'         for bundle
+//	2      1               version
+//	3      0               reserved
+//	4      length, 2 bytes of the packet that follows, 0 to 65501
+//	6      packet
+//	       length, packet  and so on; at least one
+//	       filler          one byte, or ffff and what comes behind; ignored, sent as zero
+//
+// A length that goes beyond the end makes the whole datagram invalid. A link's MTU is 6 bytes less with bundles.
+//
+// # Options
+//
+//	mtu       the most bytes of a datagram (default 1472, an Ethernet's less IP and UDP headers)
+//	gso, gro  true (default) or false: whether to ask for the joining of sent and received datagrams
+//	bundles   true or false (default): several packets in one datagram
 //
 // Traps: a link that joins has 2 MiB of buffers, of which the host gives memory only for what is used. A run that the socket has no room for
 // may count as one drop.

@@ -40,18 +40,20 @@ type Link struct {
 	local netip.AddrPort
 	v6    bool
 
-	fd     *nodeos.FD
-	room   int // of a packet
-	rxq    *sys.MsgQueue
-	bufs   [][]byte       // of the receive queue's messages
-	armed  int            // of these, how many from the first on are to be made ready again
-	got    int            // messages received
-	at     int            // of these, the first that is not delivered
-	from   int            // bytes of it that are, or -1: none, and sender is that of another
-	sender netip.AddrPort // of message at
-	out    *linkio.Datagrams
-	noRuns atomic.Pointer[string] // why there are none, though the socket would take them
-	counts linkio.Counters
+	fd      *nodeos.FD
+	room    int  // of a packet
+	bundles bool // datagrams are bundles
+	inside  int  // how far the bundle at from is delivered; 0: it is not begun
+	rxq     *sys.MsgQueue
+	bufs    [][]byte       // of the receive queue's messages
+	armed   int            // of these, how many from the first on are to be made ready again
+	got     int            // messages received
+	at      int            // of these, the first that is not delivered
+	from    int            // bytes of it that are, or -1: none, and sender is that of another
+	sender  netip.AddrPort // of message at
+	out     *linkio.Datagrams
+	noRuns  atomic.Pointer[string] // why there are none, though the socket would take them
+	counts  linkio.Counters
 
 	mu     sync.Mutex
 	lost   uint32 // drops of the socket that are counted already
@@ -63,8 +65,12 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	o := opts.New(spec.Opts)
 	mtu := o.Int("mtu", DefaultMTU, 1, 65507)
 	runs, join := o.Bool("gso", true), o.Bool("gro", true)
+	bundles := o.Bool("bundles", false)
 	if err := o.Done("udp"); err != nil {
 		return nil, err
+	}
+	if bundles && mtu < 2*linkio.BundleOverhead {
+		return nil, errs.New(errs.Invalid, "link %s: MTU %d is too small for bundles, want at least %d", spec.Name, mtu, 2*linkio.BundleOverhead)
 	}
 	ring, err := linkio.Ring(&spec, DefaultRing, "datagrams")
 	if err != nil {
@@ -96,6 +102,11 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	l.v6 = l.local.Addr().Is6()
 	l.out = linkio.NewDatagrams(l.v6)
 	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "udp", Number: number, Base: demux.UDP, MTU: mtu}
+	if bundles {
+		l.bundles = true
+		l.out.Bundle(mtu)
+		l.info.MTU -= linkio.BundleOverhead
+	}
 	if a := l.local.Addr(); !a.IsUnspecified() {
 		l.info.Prefixes = []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
 	}
@@ -191,6 +202,9 @@ func (l *Link) split(c *packet.Cache, b *packet.Batch) bool {
 	}
 	if l.from < 0 {
 		l.from, l.sender = 0, l.rxq.From(l.at)
+		if l.bundles && !cut {
+			return l.unbundle(c, b, n, segment)
+		}
 		if cut || segment > l.room {
 			whole := n / segment // the last, which is shorter, may fit
 			l.counts.RxDrops.Add(uint64(whole))
@@ -200,6 +214,9 @@ func (l *Link) split(c *packet.Cache, b *packet.Batch) bool {
 				return true
 			}
 		}
+	}
+	if l.bundles {
+		return l.unbundle(c, b, n, segment)
 	}
 	left := 1 // the empty datagram
 	if n > 0 {
@@ -222,6 +239,58 @@ func (l *Link) split(c *packet.Cache, b *packet.Batch) bool {
 	}
 	l.from = -1
 	return true
+}
+
+// unbundle is split for datagrams that are bundles. What is not one is dropped.
+func (l *Link) unbundle(c *packet.Cache, b *packet.Batch, n, segment int) bool {
+	data := l.bufs[l.at][:n]
+	addr, port := l.sender.Addr(), l.sender.Port()
+	packets, bytes, drops := 0, 0, 0
+	all := true
+	for all && (l.from < n || n == 0) {
+		bundle := data[l.from:min(l.from+segment, n)]
+		if l.inside == 0 {
+			if _, ok := linkio.CheckBundle(bundle); !ok {
+				drops++
+				if l.from += segment; n == 0 {
+					break
+				}
+				continue
+			}
+		}
+		for {
+			payload, next, ok := linkio.NextInBundle(bundle, l.inside)
+			if !ok {
+				l.inside = 0
+				l.from += segment
+				break
+			}
+			if len(payload) > l.room {
+				drops++
+			} else {
+				var p *packet.Packet
+				if b.Room() > 0 {
+					p = c.AllocFrom(packet.Node, payload)
+				}
+				if p == nil {
+					all = false
+					break
+				}
+				p.Anno.Src, p.Anno.SrcPort = addr, port
+				b.Append(p)
+				packets++
+				bytes += len(payload)
+			}
+			l.inside = next
+		}
+	}
+	l.counts.RxPackets.Add(uint64(packets))
+	l.counts.RxBytes.Add(uint64(bytes))
+	l.counts.RxDrops.Add(uint64(drops))
+	if all {
+		l.from = -1
+	}
+	return all
 }
 
 // Send implements nodeos.Link.
@@ -290,7 +359,7 @@ func (l *Link) Stats() nodeos.LinkStats {
 // Detach implements nodeos.Link.
 func (l *Link) Detach(c *packet.Cache) {
 	l.Flush(c)
-	l.got, l.at, l.from = 0, 0, -1
+	l.got, l.at, l.from, l.inside = 0, 0, -1, 0
 	if l.fd != nil {
 		l.fd.Close()
 		l.fd = nil

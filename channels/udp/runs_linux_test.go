@@ -74,7 +74,8 @@ func TestRuns(t *testing.T) {
 		{"empty between", append(append(equal(5, 100), 0, 0), equal(5, 100)...)},
 		{"random", random()},
 	} {
-		for _, opts := range []map[string]string{nil, {"gso": "false"}, {"gro": "false"}, plain} {
+		for _, opts := range []map[string]string{nil, {"gso": "false"}, {"gro": "false"}, plain,
+			{"bundles": "true", "mtu": "1478"}, {"bundles": "true", "mtu": "1478", "gro": "false"}, {"bundles": "true", "mtu": "1478", "gso": "false"}} {
 			for _, links := range []int{1, 3, 8} {
 				t.Run(fmt.Sprint(sizes.name, opts, links), func(t *testing.T) {
 					n := conformance.NewNode(t)

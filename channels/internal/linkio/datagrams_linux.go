@@ -24,7 +24,7 @@ const (
 	reserveCount, reserveBytes = 8, 4096
 )
 
-// Datagrams collects datagrams, of which it keeps copies, and sends them through a UDP socket with one system call. It belongs to the link's
+// Datagrams collects packets, of which it keeps copies, and sends them as datagrams through a UDP socket with one system call. It belongs to the link's
 // worker and allocates nothing after NewDatagrams.
 //
 // Copies stand one behind the other where they can, so that the kernel has one piece to copy for many datagrams: that takes
@@ -33,7 +33,8 @@ type Datagrams struct {
 	msgs     *sys.MsgQueue
 	single   *sys.MsgQueue // for a run that was refused
 	join, v6 bool
-	n        int // datagrams
+	bundle   int // the length of bundles; 0: each packet is a datagram
+	n        int // packets
 
 	arena []byte
 	tip   int // where the unused part begins
@@ -52,10 +53,13 @@ type Datagrams struct {
 type run struct {
 	to             netip.AddrPort
 	segment, bytes int
-	count          int
+	count          int // datagrams
 	slot           uint8
 	first, final   uint8 // pieces
 	full           bool  // ended by a shorter one
+
+	packets, payload int // what it carries, in packets and bytes
+	start            int // in the arena, of the bundle that is open
 }
 
 // piece is a part of the arena that belongs to a run.
@@ -74,31 +78,99 @@ func NewDatagrams(v6 bool) *Datagrams {
 // address do not.
 func (d *Datagrams) Join(on bool) { d.join = on }
 
-// Put takes a copy of b, at most 65507 bytes, which may be empty, to be sent to an address. It returns false, and takes nothing, if it
-// has no room: then Flush must come first.
+// Bundle makes Put put several packets to one address into one datagram of at most so many bytes, a bundle. It must be empty, and all
+// receivers must take bundles. With Join, a bundle that is at least half full is filled up where another one follows,
+// for the kernel to take them as a run; without it, each bundle is a message.
+func (d *Datagrams) Bundle(length int) { d.bundle = length }
+
+// Put takes a copy of b, at most 65507 bytes, or with Bundle that length less BundleOverhead, which may be empty, to be sent to an address. It
+// returns false, and takes nothing, if it has no room: then Flush must come first.
 func (d *Datagrams) Put(b []byte, to netip.AddrPort) bool {
 	if d.n == sys.MaxMsgs {
 		return false
 	}
+	r, slot := d.find(to)
+	switch {
+	case d.bundle > 0:
+		return d.putBundled(r, b, to, slot)
+	case r != nil && d.fits(r, len(b)):
+		return d.extend(r, b)
+	}
+	return d.begin(b, to, slot)
+}
+
+// find returns the newest run to an address, or nil, and the slot of the address.
+func (d *Datagrams) find(to netip.AddrPort) (r *run, slot uint8) {
 	if d.nruns > 0 && d.runs[d.last].to == to {
 		r := &d.runs[d.last]
-		if d.fits(r, len(b)) {
-			return d.extend(r, b)
-		}
-		return d.begin(b, to, r.slot)
+		return r, r.slot
 	}
-	slot := hash(to)
+	slot = hash(to)
 	for ; d.slots[slot] != 0; slot = (slot + 1) % uint8(len(d.slots)) {
 		at := int(d.slots[slot]) - 1
 		if r := &d.runs[at]; r.to == to {
 			d.last = at
-			if d.fits(r, len(b)) {
-				return d.extend(r, b)
-			}
-			break
+			return r, slot
 		}
 	}
-	return d.begin(b, to, slot)
+	return nil, slot
+}
+
+// putBundled puts b into the bundle that is open in run r, which may be nil, or begins another one.
+func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8) bool {
+	if r != nil && !r.full {
+		p := &d.pieces[r.final]
+		used := p.to - r.start
+		if used+lengthLen+len(b) <= d.bundle {
+			d.bundled(r, p, b)
+			return true
+		}
+		if d.join && used >= d.bundle/2 && r.count < maxRunPackets && (r.count+1)*d.bundle <= maxRunBytes {
+			end := r.start + d.bundle
+			if p.end == d.tip && d.tip+d.bundle <= len(d.arena) {
+				p.end += d.bundle
+				d.tip = p.end
+			} else {
+				i, ok := d.take(d.bundle, d.bundle)
+				if !ok {
+					return false
+				}
+				p.next, r.final = i, i
+			}
+			fill(d.arena[p.to:end])
+			p.to = end
+			p = &d.pieces[r.final]
+			r.count++
+			d.open(r, p)
+			d.bundled(r, p, b)
+			return true
+		}
+		r.full = true
+	}
+	i, ok := d.take(d.bundle, d.bundle)
+	if !ok {
+		return false
+	}
+	r = d.add(run{to: to, segment: d.bundle, count: 1, slot: slot, first: i, final: i})
+	d.open(r, &d.pieces[i])
+	d.bundled(r, &d.pieces[i], b)
+	return true
+}
+
+// open begins a bundle in a piece that has room for it.
+func (d *Datagrams) open(r *run, p *piece) {
+	r.start = p.to
+	p.to += copy(d.arena[p.to:], bundleMagic[:])
+}
+
+// bundled adds b to the open bundle, which has room for it.
+func (d *Datagrams) bundled(r *run, p *piece, b []byte) {
+	binary.BigEndian.PutUint16(d.arena[p.to:], uint16(len(b)))
+	p.to += lengthLen
+	p.to += copy(d.arena[p.to:p.end], b)
+	r.packets++
+	r.payload += len(b)
+	d.n++
 }
 
 // fits reports whether a datagram of n bytes may be joined to a run.
@@ -126,6 +198,8 @@ func (d *Datagrams) extend(r *run, b []byte) bool {
 	p.to += copy(d.arena[p.to:p.end], b)
 	r.bytes += len(b)
 	r.count++
+	r.packets++
+	r.payload += len(b)
 	r.full = len(b) < r.segment
 	d.n++
 	return true
@@ -139,12 +213,21 @@ func (d *Datagrams) begin(b []byte, to netip.AddrPort, slot uint8) bool {
 	}
 	p := &d.pieces[i]
 	p.to += copy(d.arena[p.to:p.end], b)
-	d.last = d.nruns
-	d.nruns++
-	d.slots[slot] = uint8(d.nruns)
-	d.runs[d.last] = run{to: to, segment: len(b), bytes: len(b), count: 1, slot: slot, first: i, final: i, full: len(b) == 0}
+	d.add(run{
+		to: to, segment: len(b), bytes: len(b), count: 1, slot: slot, first: i, final: i, full: len(b) == 0,
+		packets: 1, payload: len(b),
+	})
 	d.n++
 	return true
+}
+
+// add makes r the newest run to its address.
+func (d *Datagrams) add(r run) *run {
+	d.last = d.nruns
+	d.nruns++
+	d.slots[r.slot] = uint8(d.nruns)
+	d.runs[d.last] = r
+	return &d.runs[d.last]
 }
 
 // take returns a piece of the arena of the wanted size, or of the least if there is no more.
@@ -159,8 +242,8 @@ func (d *Datagrams) take(least, wanted int) (i uint8, ok bool) {
 	return uint8(d.nparts - 1), true
 }
 
-// Flush sends all datagrams and counts which went and which did not. refused is asked about every error of the
-// kernel, with how many there were before in this call. sent is how many datagrams went; if there are none, nothing is called.
+// Flush sends all packets and counts which went and which did not. refused is asked about every error of the
+// kernel, with how many there were before in this call. sent is how many packets went; if there are none, nothing is called.
 func (d *Datagrams) Flush(fd int, counts *Counters, refused func(err error, before int) Next) (sent int) {
 	if d.n == 0 {
 		return 0
@@ -188,8 +271,8 @@ send:
 		n, err := d.msgs.Send(fd, at, d.nruns)
 		for i := range d.runs[at : at+n] {
 			r := &d.runs[at+i]
-			sent += r.count
-			bytes += r.bytes
+			sent += r.packets
+			bytes += r.payload
 		}
 		if err == nil {
 			break
@@ -229,8 +312,9 @@ func (d *Datagrams) sendSingly(r *run, fd int, bytes, failures *int, refused fun
 			d.single.SetTo(0, d.arena[from:end], r.to, d.v6)
 			_, err := d.single.Send(fd, 0, 1)
 			if err == nil {
-				sent++
-				*bytes += end - from
+				packets, payload := d.carries(d.arena[from:end])
+				sent += packets
+				*bytes += payload
 				from = end
 				continue
 			}
@@ -247,6 +331,18 @@ func (d *Datagrams) sendSingly(r *run, fd int, bytes, failures *int, refused fun
 			return sent, true
 		}
 	}
+}
+
+// carries returns how many packets and bytes of them a datagram has.
+func (d *Datagrams) carries(b []byte) (packets, payload int) {
+	if d.bundle == 0 {
+		return 1, len(b)
+	}
+	for p, at, ok := NextInBundle(b, 0); ok; p, at, ok = NextInBundle(b, at) {
+		packets++
+		payload += len(p)
+	}
+	return packets, payload
 }
 
 // hash returns the slot where the search for an address begins. Whoever finds addresses that share one makes a search look at no more

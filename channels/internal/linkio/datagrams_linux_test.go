@@ -268,3 +268,121 @@ func TestDatagramsAreJoined(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestDatagramsBundle sends packets of random lengths to random addresses in bundles, and takes apart what arrives: whole, in order, no datagram
+// longer than a bundle, and of what one address got without a flush between all but the last of a run equally long.
+func TestDatagramsBundle(t *testing.T) {
+	const length = 1472
+	rng := clock.NewRand(1, 2)
+	for _, join := range []bool{true, false} {
+		r := newRig(t)
+		r.grams.Join(join)
+		r.grams.Bundle(length)
+		type end struct {
+			fd   int
+			at   netip.AddrPort
+			want [][]byte
+		}
+		var ends []*end
+		for range 9 {
+			fd, at, err := sys.OpenUDP(netip.MustParseAddrPort("127.0.0.1:0"), 4<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fd)
+			ends = append(ends, &end{fd: fd, at: at})
+		}
+		put, datagrams := 0, 0
+		flush := func() {
+			r.flush(func(err error, _ int) Next {
+				t.Error(err)
+				return Stop
+			})
+			var b [1 << 16]byte
+			for _, e := range ends {
+				for len(e.want) > 0 {
+					n, _, err := unix.Recvfrom(e.fd, b[:], unix.MSG_DONTWAIT)
+					if err != nil || n > length {
+						t.Fatalf("%d packets are missing: %v, datagram of %d", len(e.want), err, n)
+					}
+					datagrams++
+					if _, ok := CheckBundle(b[:n]); !ok {
+						t.Fatalf("not a bundle: %x", b[:n])
+					}
+					for p, at, ok := NextInBundle(b[:n], 0); ok; p, at, ok = NextInBundle(b[:n], at) {
+						if len(e.want) == 0 || !bytes.Equal(p, e.want[0]) {
+							t.Fatalf("got %.20x of %d bytes with %d to come", p, len(p), len(e.want))
+						}
+						e.want = e.want[1:]
+					}
+				}
+			}
+		}
+		bytesPut := 0
+		for range 300 {
+			active, sizes := 1+rng.IntN(len(ends)), []int{64, 0, 1, 256, 576, 700, 735, 1400, length - BundleOverhead}[:1+rng.IntN(9)]
+			for range 1 + rng.IntN(sys.MaxMsgs) {
+				e := ends[rng.IntN(active)]
+				b := make([]byte, sizes[rng.IntN(len(sizes))])
+				for i := range b {
+					b[i] = byte(put + i)
+				}
+				if !r.grams.Put(b, e.at) {
+					flush()
+					if !r.grams.Put(b, e.at) {
+						t.Fatalf("%d bytes have no room", len(b))
+					}
+				}
+				e.want = append(e.want, b)
+				bytesPut += len(b)
+				put++
+			}
+			flush()
+		}
+		if s := r.counts.Stats(); s.TxPackets != uint64(put) || s.TxBytes != uint64(bytesPut) || s.TxDrops != 0 {
+			t.Errorf("%d put: %+v", put, s)
+		}
+		if datagrams > put*2/3 {
+			t.Errorf("%d packets in %d datagrams", put, datagrams)
+		}
+
+		// The kernel refuses one run of bundles: its packets are lost, and counted as packets.
+		before := r.counts.Stats()
+		for i := range 60 {
+			to := r.to
+			if i%2 == 0 {
+				to = r.nowhere
+			}
+			if !r.grams.Put(make([]byte, 200), to) {
+				t.Fatal("full")
+			}
+		}
+		r.flush(func(error, int) Next { return Skip })
+		if s := r.counts.Stats(); s.TxPackets-before.TxPackets != 30 || s.TxDrops != 30 || s.TxBytes-before.TxBytes != 6000 {
+			t.Errorf("30 of 60 refused: %+v after %+v", s, before)
+		}
+	}
+}
+
+// TestBundlesAreFilled shows the neighbours' packets in each other's place never: filler is zero.
+func TestBundlesAreFilled(t *testing.T) {
+	r := newRig(t)
+	r.grams.Join(true)
+	secret := bytes.Repeat([]byte{0xa5}, 1466)
+	r.grams.Bundle(1472)
+	for range 20 {
+		r.grams.Put(secret, r.nowhere)
+	}
+	r.flush(func(error, int) Next { return Skip })
+	for range 10 {
+		r.grams.Put(make([]byte, 800), r.to)
+	}
+	r.flush(nil)
+	var b [4096]byte
+	for i := range 10 {
+		n, _, err := unix.Recvfrom(r.rx, b[:], unix.MSG_DONTWAIT)
+		if want := 1472; i < 9 && n != want || i == 9 && n != 806 || err != nil || bytes.IndexByte(b[:n], 0xa5) >= 0 {
+			t.Fatalf("datagram %d: %d bytes, %v: %x", i, n, err, b[:n])
+		}
+	}
+}
