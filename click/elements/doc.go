@@ -6,6 +6,7 @@ package elements
 //go:generate go run ../internal/elementdoc ../../docs/elements.md
 
 import (
+	_ "github.com/janos-os/janos/click/elements/analysis"
 	_ "github.com/janos-os/janos/click/elements/control"
 	_ "github.com/janos-os/janos/click/elements/device"
 	_ "github.com/janos-os/janos/click/elements/ethernet"

@@ -151,7 +151,8 @@ func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, 
 	s := &session{next: make(chan *click.Router, 1)}
 	ns := nodeos.NodeSpec{Name: "click"}
 	if o.sim {
-		s.clk = clock.NewVirtual(time.Unix(simStart, 0))
+		s.clk = clock.NewVirtual(time.Unix(simStart-1, 0))
+		s.clk.Advance(time.Second) // so that the beginning is a time, and not none
 		ns.Clock, ns.Stepped = s.clk, true
 	} else {
 		ns.Clock = clock.NewReal()

@@ -51,7 +51,7 @@ func (e *Print) Act(b *packet.Batch) {
 			o = append(append(o, e.label...), ": "...)
 		}
 		if e.stamps {
-			o = append(strconv.AppendFloat(o, p.Anno.Time.Seconds(), 'f', 6, 64), ": "...)
+			o = append(click.AppendTime(o, e.Router().WallOf(p.Anno.Time)), ": "...)
 		}
 		n := strconv.Itoa(p.Len())
 		for i := len(n); i < 4; i++ {
