@@ -2,9 +2,12 @@ package xdp
 
 import (
 	"fmt"
+	"math"
 	"runtime"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/channels/conformance"
@@ -131,21 +134,70 @@ func BenchmarkSend(b *testing.B) {
 	}
 }
 
-// BenchmarkClaim measures a change of rules: compiling, verifying and swapping the program.
+// BenchmarkClaim measures a change of rules: one more and one less, of so many. The first rules are written out in the program, which is then made anew.
 func BenchmarkClaim(b *testing.B) {
 	_, l, _, _, _ := benchSetup(b, nil)
 	p := suiteRules(b)[0].Protocol
-	for _, n := range []int{1, 16, 128, demux.MaxFilterKeys} {
+	rule := func(i int) demux.Rule {
+		return demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}}
+	}
+	for _, n := range []int{1, 16, 128, 4096} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
 			var rules []demux.Rule
 			for i := range n {
-				rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
+				rules = append(rules, rule(i))
 			}
+			without, err := demux.Compile(demux.Ether, "l0", rules)
+			must(b, err)
+			must(b, l.Claim(nodeos.Claims{Program: without}))
 			for b.Loop() {
-				must(b, l.Claim(conformance.Claims(b, "l0", rules...)))
+				with, err := without.With(rule(n))
+				must(b, err)
+				must(b, l.Claim(nodeos.Claims{Program: with}))
+				without = with.Without(uint32(n))
+				must(b, l.Claim(nodeos.Claims{Program: without}))
 			}
 		})
 	}
+}
+
+// BenchmarkDecision runs programs without packets that go anywhere: the least one that redirects to a socket, the decision about a claimed packet, and the same
+// for a channel with a rate and for one that is cut through to a drop.
+func BenchmarkDecision(b *testing.B) {
+	w := newNetwork(b, 1)
+	l, _ := w.byHand(b, conformance.NewNode(b), nil, 0)
+	frame := conformance.UDPFrame(w.mac, conformance.Port, make([]byte, 22))
+	l.queues[0].credit.Store(math.MaxInt64)
+	run := func(name string, p *ebpf.Program, want uint32) {
+		b.Run(name, func(b *testing.B) {
+			got, took, err := p.Benchmark(frame, b.N, nil)
+			must(b, err)
+			if got != want {
+				b.Fatalf("the program returns %d, want %d", got, want)
+			}
+			b.ReportMetric(float64(took.Nanoseconds()), "ns/packet")
+		})
+	}
+	bare, err := load("janos_bare", asm.Instructions{
+		asm.LoadMem(asm.R2, asm.R1, mdQueue, asm.Word),
+		asm.LoadMapPtr(asm.R1, l.programs.sockets.FD()),
+		asm.Mov.Imm(asm.R3, xdpPass),
+		asm.FnRedirectMap.Call(),
+		asm.Return(),
+	})
+	must(b, err)
+	defer bare.Close()
+	run("bare", bare, xdpRedirect)
+	run("entry", l.programs.entry, xdpRedirect)
+	run("decision", l.programs.decision, xdpRedirect)
+	l.chans.word(1, chanInterval).Store(1)
+	l.chans.word(1, chanTolerance).Store(1 << 60)
+	run("rate", l.programs.decision, xdpRedirect)
+	l.chans.word(1, chanInterval).Store(0)
+	l.chans.word(1, chanKind).Store(kindCut)
+	l.programs.cut = asm.Instructions{asm.Mov.Imm(asm.R0, xdpDrop).WithSymbol("cut"), asm.Return()}
+	must(b, l.Claim(conformance.Claims(b, "l0", suiteRules(b)...)))
+	run("cut", l.programs.decision, xdpDrop)
 }
 
 // BenchmarkRoundTrip measures a frame's way through a node and back: wire, ring, wake, channel, send, wire.

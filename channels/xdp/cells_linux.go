@@ -98,6 +98,9 @@ func cellsOf(n *nodeos.Node) (_ *cells, err error) {
 	if c.outer, err = ebpf.NewMap(&ebpf.MapSpec{Name: "janos_outer", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner}); err != nil {
 		return nil, fmt.Errorf("map of maps: %w", err)
 	}
+	if err = n.ShareCells(c); err != nil {
+		return nil, err
+	}
 	shared.nodes[n.Pool()] = c
 	return c, nil
 }
@@ -110,6 +113,7 @@ func (c *cells) release() {
 		return
 	}
 	delete(shared.nodes, c.node.Pool())
+	c.node.UnshareCells()
 	c.close()
 }
 

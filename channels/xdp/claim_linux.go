@@ -14,7 +14,6 @@ import (
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
-	"github.com/janos-os/janos/nodeos"
 )
 
 // Verdicts of XDP programs (enum xdp_action of linux/bpf.h).
@@ -56,7 +55,9 @@ type programs struct {
 	sockets  *ebpf.Map // XSKMAP, by queue
 	slots    *ebpf.Map // program array of one
 	entry    *ebpf.Program
-	decision *ebpf.Program // nil: slot 0 is empty, and all is the host's
+	tables   *demux.Tables
+	judged   *demux.Program // whose rules the decision has; nil: there is none
+	decision *ebpf.Program  // nil: slot 0 is empty, and all is the host's
 	attached link.Link
 	words    *sys.SharedWords
 	longest  int // bytes of a frame that user space can take
@@ -78,7 +79,7 @@ const (
 
 // newPrograms makes the maps and the entry program for queues 0 to queues-1. Frames for other hardware addresses than mac are left to the host, unless promisc.
 func newPrograms(chans *cells, queues, longest int, mac [6]byte, promisc bool) (_ *programs, err error) {
-	p := &programs{chans: chans, longest: longest}
+	p := &programs{chans: chans, longest: longest, tables: demux.NewTables(true)}
 	defer func() {
 		if err != nil {
 			p.close()
@@ -166,7 +167,6 @@ func (p *programs) claimedCode() asm.Instructions {
 		return ins
 	}
 	ins := asm.Instructions{
-		asm.Mov.Imm(asm.R7, nodeos.MaxInChans-1), // decisions do not say yet which rule matched
 		asm.StoreMem(asm.RFP, claimKey, asm.R7, asm.Word),
 		asm.LoadMapPtr(asm.R1, p.chans.m.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP),
@@ -253,14 +253,28 @@ func (p *programs) claimedCode() asm.Instructions {
 	return append(ins, p.cut...)
 }
 
-// decide makes the decision of a demux program the present one.
+// decide makes the decision that of a demux program. Most changes are of the maps that the decision looks into; others take another decision.
 func (p *programs) decide(d *demux.Program) error {
-	pass := asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()}
-	// Without rules there is a program all the same: emptying the slot would wait for a grace period, filling it does not.
-	ins, err := pass, error(nil)
-	if d.Rules() > 0 {
-		ins, err = d.FilterXDP(p.claimedCode(), pass)
+	err := p.follow(d)
+	if err == nil {
+		p.judged = d
+		return nil
 	}
+	if p.judged != nil {
+		if back := p.follow(p.judged); back != nil {
+			return fmt.Errorf("%w (and going back failed: %v)", err, back)
+		}
+	}
+	return err
+}
+
+func (p *programs) follow(d *demux.Program) error {
+	replace, err := p.tables.Follow(d)
+	if err != nil || !replace {
+		return err
+	}
+	// Without rules there is a program all the same: emptying the slot would wait for a grace period, filling it does not.
+	ins, err := p.tables.Code(p.claimedCode(), asm.Instructions{asm.Mov.Imm(asm.R0, xdpPass), asm.Return()})
 	if err != nil {
 		return err
 	}
@@ -272,6 +286,7 @@ func (p *programs) decide(d *demux.Program) error {
 		next.Close()
 		return fmt.Errorf("updating the program array: %w", err)
 	}
+	p.tables.Installed()
 	if p.decision != nil {
 		p.decision.Close()
 	}
@@ -298,6 +313,7 @@ func (p *programs) close() error {
 			g.Close()
 		}
 	}
+	p.tables.Close()
 	if p.words != nil {
 		p.words.Close()
 	}

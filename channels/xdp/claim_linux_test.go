@@ -6,7 +6,6 @@ import (
 	"github.com/cilium/ebpf/asm"
 
 	"github.com/janos-os/janos/channels/conformance"
-	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -14,7 +13,7 @@ import (
 func TestCutHook(t *testing.T) {
 	w := newNetwork(t, 1)
 	l, c := w.byHand(t, conformance.NewNode(t), nil, 0)
-	const slot = nodeos.MaxInChans - 1
+	const slot = 1
 	l.programs.cut = asm.Instructions{
 		asm.LoadMem(asm.R1, asm.R0, chanCutCounts, asm.DWord).WithSymbol("cut"),
 		asm.Mov.Imm(asm.R2, 1),

@@ -8,10 +8,10 @@
 //
 // # Claims
 //
-// The program is generated from the rules of the node's channels by [demux.Program.FilterXDP]; no compiler is needed. A claimed packet is redirected to
-// the socket of its queue and goes nowhere else; every other packet is passed to the host's stack, which works on as before. New rules
-// make a new program, which takes the place of the old one by one update of a program array: each packet is judged
-// by the old rules or by the new ones.
+// The program is generated from the rules of the node's channels by [demux.Tables]; no compiler is needed. A claimed packet is redirected to
+// the socket of its queue and goes nowhere else; every other packet is passed to the host's stack, which works on as before. A key more or less of a
+// mask shape that is there already is an update of a map. New shapes make a new program, which takes the place of the old one by one update of
+// a program array: each packet is judged by the old rules or by the new ones.
 //
 // The program is attached by a BPF link, which ends with the process: after kill -9 nothing is left. An interface that has somebody else's
 // XDP program already is refused with errs.Exists, and the program is left alone.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/janos-os/janos/channels/conformance"
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/nodeos"
@@ -222,26 +223,32 @@ func TestVerifier(t *testing.T) {
 	}
 }
 
-// TestTooManyRules refuses a channel beyond what a program holds, and the link goes on.
+// TestTooManyRules refuses a rule beyond what a program holds, which is not a matter of their number but of their shapes, and the link goes on with those before.
 func TestTooManyRules(t *testing.T) {
 	w := newNetwork(t, 1)
 	n := conformance.NewNode(t)
 	l, _ := w.byHand(t, n, nil, 0)
 	rules := suiteRules(t)
-	for len(rules) < 513 {
+	for i := range 1000 {
 		r := rules[0]
-		r.ID, r.Local.Port = uint32(len(rules)+1), uint16(10000+len(rules))
+		r.ID, r.Local.Port = uint32(len(rules)+1), uint16(10000+i)
+		rules = append(rules, r)
+	}
+	must(t, l.Claim(conformance.Claims(t, "l0", rules...)))
+	for i := range demux.MaxChainShapes {
+		r := rules[0]
+		r.ID, r.Key = uint32(len(rules)+1), demux.Key{{Offset: i, Value: []byte{1}}}
 		rules = append(rules, r)
 	}
 	if err := l.Claim(conformance.Claims(t, "l0", rules...)); errs.KindOf(err) != errs.Limit {
-		t.Errorf("%d rules: %v", len(rules), err)
+		t.Errorf("%d shapes: %v", demux.MaxChainShapes+1, err)
 	}
-	must(t, l.Claim(conformance.Claims(t, "l0", rules[:512]...)))
-	w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte("x")))
+	w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte("x")), conformance.UDPFrame(w.mac, 10999, []byte("x")))
 	var b packet.Batch
 	c := n.Pool().Cache(0)
-	conformance.Until(t, func() bool { l.Receive(c, &b); return b.Len() == 1 })
+	conformance.Until(t, func() bool { l.Receive(c, &b); return b.Len() == 2 })
 	c.FreeBatch(&b)
+	must(t, l.Claim(conformance.Claims(t, "l0", rules[:1]...)))
 }
 
 // sendOne sends a frame on the worker and returns when the link has counted it.

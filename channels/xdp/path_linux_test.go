@@ -459,8 +459,7 @@ func TestWorkers(t *testing.T) {
 		t.Fatalf("ports %+v", l.ports)
 	}
 	const quota, flows = 30, 40
-	c, err := n.Root().NewInChan(nodeos.InChanSpec{Protocol: "l0/ether/ip/udp", Address: fmt.Sprintf(":%d", conformance.Port), Quota: quota, Worker: 1})
-	must(t, err)
+	c := inChan(t, n, nodeos.InChanSpec{Quota: quota, Worker: 1}, conformance.Port, nil)
 	to := udpAddr(fmt.Sprintf("10.77.0.1:%d", conformance.Port))
 	for range flows {
 		if _, err := udpAt(t, w.there, "10.77.0.2:0").WriteToUDP([]byte("x"), to); err != nil {
@@ -479,6 +478,7 @@ func TestWorkers(t *testing.T) {
 		}
 		n.Worker(1).Cache().FreeBatch(&b)
 	})
+	conformance.Until(t, func() bool { return onTheWay(l, c) == 0 })
 	out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "l0"})
 	must(t, err)
 	for i := range 2 {

@@ -22,7 +22,7 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-// port is what one worker runs of a link: some of the interface's queues. It implements nodeos.Port.
+// port is what one worker runs of a link: some of the interface's queues. It implements nodeos.Port and nodeos.Credited.
 type port struct {
 	of     *Link
 	queues []*queue
@@ -101,6 +101,23 @@ func (p *port) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 		}
 	}
 	return more
+}
+
+// Mark implements nodeos.Credited.
+func (p *port) Mark() {
+	for _, q := range p.queues {
+		q.left = q.sock.RxWaiting()
+	}
+}
+
+// Passed implements nodeos.Credited.
+func (p *port) Passed() bool {
+	for _, q := range p.queues {
+		if q.left > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // annotate sets what the frame itself says.
