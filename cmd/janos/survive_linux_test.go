@@ -513,26 +513,7 @@ func TestInterfaceComesBack(t *testing.T) {
 // TestTwoNodesOnOneMachine: on two interfaces of one namespace, each is its own; one on both is refused and disturbs neither.
 func TestTwoNodesOnOneMachine(t *testing.T) {
 	p := newPair(t)
-	h, err := p.a.Netlink()
-	must(t, err)
-	defer h.Close()
-	must(t, h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "eth1", PeerNamespace: netlink.NsFd(p.b.Fd())}))
-	for _, ns := range []*netns.Namespace{p.a, p.b} {
-		must(t, ns.Do(func() error {
-			l, err := netlink.LinkByName("eth1")
-			if err != nil {
-				return err
-			}
-			addr, err := netlink.ParseAddr(map[bool]string{true: "10.8.0.1/24", false: "10.8.0.2/24"}[ns == p.a])
-			if err != nil {
-				return err
-			}
-			if err := netlink.AddrAdd(l, addr); err != nil {
-				return err
-			}
-			return netlink.LinkSetUp(l)
-		}))
-	}
+	p.second()
 	p.loopback(p.a)
 	file := "node: %s\naddress: 10.255.0.%d\ncontrol: %s.sock\nlinks: [%s]\n"
 	write(t, p.dir, "a.yaml", fmt.Sprintf(file, "a", 1, "a", "{name: eth0}"))
