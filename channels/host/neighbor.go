@@ -13,9 +13,10 @@ type Neighbor struct {
 	Addr    netip.Addr // without zone
 	Ifindex int
 
-	word atomic.Uint64 // state in the upper 16 bits, hardware address below
-	used atomic.Bool
-	seen uint32 // the writer's
+	word  atomic.Uint64 // state in the upper 16 bits, hardware address below
+	used  atomic.Bool
+	fails atomic.Uint32
+	seen  uint32 // the writer's
 }
 
 // NeighborState is the kernel's, a bit as in rtnetlink(7).
@@ -57,6 +58,9 @@ func (n *Neighbor) HWAddr() (mac [6]byte, ok bool) {
 
 // State returns the kernel's state; 0 once the kernel has forgotten the entry.
 func (n *Neighbor) State() NeighborState { return NeighborState(n.word.Load() >> 48) }
+
+// Failures returns how often the kernel has given up looking for it since the table knows it.
+func (n *Neighbor) Failures() uint32 { return n.fails.Load() }
 
 // Use says that packets are sent to the neighbour. A stale entry is confirmed within seconds: the table makes the kernel probe it. It
 // costs a load where it was said before.
@@ -110,8 +114,15 @@ func (t *Table) setNeighbor(ifindex int, a netip.Addr, mac [6]byte, state Neighb
 		}
 		return
 	}
+	if n != nil && state == Failed { // once more is news too
+		n.fails.Add(1)
+		t.changed()
+	}
 	if n == nil {
 		n = &Neighbor{Addr: a, Ifindex: ifindex}
+		if state == Failed {
+			n.fails.Add(1)
+		}
 		n.set(mac, state)
 		i.neighbors.table.Set(p, n)
 		t.status.Neighbors++

@@ -76,7 +76,7 @@ var layers = []struct {
 	{"demux", []string{"packet"}},
 	{"nodeos", []string{"packet", "resctl", "demux"}},
 	{"channels", []string{"channels", "packet", "demux", "nodeos", "resctl"}},
-	{"click", []string{"click", "packet", "demux", "nodeos", "resctl", "linkmodel"}},
+	{"click", []string{"click", "channels/host", "packet", "demux", "nodeos", "resctl", "linkmodel"}},
 	{"sdk", []string{"sdk"}},
 	{"vm", []string{"vm", "resctl", "sdk"}},
 	{"ee/ants", []string{"ee/ants", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
