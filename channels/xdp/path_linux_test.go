@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"net"
 	"testing"
 	"time"
 
@@ -218,6 +219,11 @@ func TestTwoNodes(t *testing.T) {
 	}))
 	sa := conformance.NewSink(t, a, "if/ether/ip/udp", ":7000", "")
 	sb := conformance.NewSink(t, b, "if/ether/ip/udp", ":7000", "")
+	// Both channels have the first slot, in cells of their own: a third one, which is never received from, takes no credit of the other node's.
+	stuck := inChan(t, a, nodeos.InChanSpec{Protocol: "if/ether/ip/udp", Quota: 3}, 7001, nil)
+	if len(shared.nodes) != 2 || shared.nodes[a.Pool()] == shared.nodes[b.Pool()] {
+		t.Errorf("cells %v", shared.nodes)
+	}
 	for i := range 20 {
 		if _, err := there.WriteToUDP([]byte{'a', byte(i)}, udpAddr("10.77.0.1:7000")); err != nil {
 			t.Fatal(err)
@@ -232,6 +238,21 @@ func TestTwoNodes(t *testing.T) {
 			t.Errorf("second node: %q", g.Data)
 		}
 	}
+	free := inChan(t, b, nodeos.InChanSpec{Protocol: "if/ether/ip/udp", Quota: 8}, 7001, nil)
+	if x, y := mustSlot(stuck), mustSlot(free); x != y {
+		t.Errorf("slots %d and %d, the test wants one", x, y)
+	}
+	for range 8 {
+		for from, to := range map[*net.UDPConn]string{there: "10.77.0.1:7001", beyond: "10.78.0.1:7001"} {
+			if _, err := from.WriteToUDP([]byte("x"), udpAddr(to)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	conformance.Until(t, func() bool { return stuck.Stats().Full == 5 && free.Stats().Packets == 8 })
+	if x, y := stuck.Stats(), free.Stats(); x.Packets != 3 || y.Full != 0 {
+		t.Errorf("%+v and %+v", x, y)
+	}
 	must(t, a.Close())
 	if _, err := beyond.WriteToUDP([]byte("still"), udpAddr("10.78.0.1:7000")); err != nil {
 		t.Fatal(err)
@@ -239,6 +260,14 @@ func TestTwoNodes(t *testing.T) {
 	if g := sb.Next(t); string(g.Data) != "still" {
 		t.Errorf("second node: %q", g.Data)
 	}
+}
+
+func mustSlot(c *nodeos.InChan) uint32 {
+	slot, ok := c.Slot()
+	if !ok {
+		panic("a channel without a slot")
+	}
+	return slot
 }
 
 // TestDomainEndsUnderLoad terminates domains whose channels are flooded, and looks for their frames.
