@@ -158,20 +158,32 @@ func TestDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// BenchmarkClaim measures a change of rules: compiling, verifying and swapping the filter.
+// portRules are rules for so many ports, from 1 on.
+func portRules(t testing.TB, n int) (rules []demux.Rule) {
+	p, err := demux.ParseProtocol("l0/ether/ip/udp")
+	must(t, err)
+	for i := range n {
+		rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
+	}
+	return rules
+}
+
+// BenchmarkClaim measures a rule more and less beside others.
 func BenchmarkClaim(b *testing.B) {
 	w := newNetwork(b)
 	l, _ := w.byHand(b, nil, 0)
-	p, err := demux.ParseProtocol("l0/ether/ip/udp")
-	must(b, err)
-	for _, n := range []int{1, 16, 128, demux.MaxFilterKeys} {
+	for _, n := range []int{0, 16, 512, 4096} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
-			var rules []demux.Rule
-			for i := range n {
-				rules = append(rules, demux.Rule{ID: uint32(i), Protocol: p, Local: demux.Address{Top: demux.UDP, Port: uint16(i + 1)}})
-			}
+			rules := portRules(b, n+1)
+			claims := conformance.Claims(b, "l0", rules[:n]...)
+			must(b, l.Claim(claims))
 			for b.Loop() {
-				must(b, l.Claim(conformance.Claims(b, "l0", rules...)))
+				more := claims
+				var err error
+				more.Program, err = claims.Program.With(rules[n])
+				must(b, err)
+				must(b, l.Claim(more))
+				must(b, l.Claim(claims))
 			}
 		})
 	}

@@ -41,7 +41,9 @@ const (
 type claims struct {
 	cell   *ebpf.Map     // per-CPU: 1 when the packet that the filter saw last is claimed
 	gate   *ebpf.Program // at tc ingress
-	filter *ebpf.Program // on the socket
+	tables *demux.Tables
+	rules  *demux.Program // that the tables follow; nil: none yet
+	filter *ebpf.Program  // on the sockets; nil: none yet
 	tcx    link.Link
 	clsact func() error // removes the clsact filter, and the qdisc if we made it; nil: not used
 }
@@ -52,7 +54,7 @@ func newClaims(ifindex int, noTCX bool) (*claims, error) {
 	if err != nil {
 		return nil, fmt.Errorf("claim cell: %w", err)
 	}
-	c := &claims{cell: cell}
+	c := &claims{cell: cell, tables: demux.NewTables(false)}
 	if c.gate, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "janos_gate", Type: ebpf.SchedCLS, License: "GPL", Instructions: gateCode(cell.FD())}); err != nil {
 		c.close()
 		return nil, fmt.Errorf("ingress program: %w", err)
@@ -124,10 +126,56 @@ func verdict(cell *ebpf.Map, v int64) asm.Instructions {
 	return append(ins, asm.Return())
 }
 
-// newFilter makes the socket filter of a program. Frames for other hardware addresses are nobody's, unless all are wanted; own frames
+// follow makes the rules of p those of all rings. Most changes are entries of maps that the filter looks at; others take another filter, which is swapped in ring by ring.
+// On an error the rules before hold.
+func (c *claims) follow(p *demux.Program, promisc bool, rings []*port) error {
+	replace, err := c.tables.Follow(p)
+	if err == nil && replace {
+		err = c.swap(promisc, rings)
+	}
+	if err == nil {
+		c.rules = p
+		return nil
+	}
+	if c.rules != nil {
+		// The filter before and its maps are still there, so that this cannot be refused for what it needs; new maps, if it makes any, are used by the
+		// next filter.
+		if again, undo := c.tables.Follow(c.rules); undo != nil || again && c.swap(promisc, rings) != nil {
+			return fmt.Errorf("%w (and the claims before could not all be put back)", err)
+		}
+	}
+	return err
+}
+
+// swap makes the filter of what the tables follow and attaches it.
+func (c *claims) swap(promisc bool, rings []*port) error {
+	f, err := c.newFilter(promisc)
+	if err != nil {
+		return err
+	}
+	for i, p := range rings {
+		if err := p.ring.AttachBPF(f.FD()); err != nil {
+			for _, q := range rings[:i] {
+				if c.filter != nil {
+					_ = q.ring.AttachBPF(c.filter.FD()) // it was there before
+				}
+			}
+			f.Close()
+			return fmt.Errorf("attaching the socket filter: %w", err)
+		}
+	}
+	if c.filter != nil {
+		c.filter.Close()
+	}
+	c.filter = f
+	c.tables.Installed()
+	return nil
+}
+
+// newFilter makes the socket filter of what the tables follow. Frames for other hardware addresses are nobody's, unless all are wanted; own frames
 // that loop back neither.
-func newFilter(p *demux.Program, cell *ebpf.Map, promisc bool) (*ebpf.Program, error) {
-	body, err := p.Filter(verdict(cell, 1), verdict(cell, 0))
+func (c *claims) newFilter(promisc bool) (*ebpf.Program, error) {
+	body, err := c.tables.Code(verdict(c.cell, 1), verdict(c.cell, 0))
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +184,7 @@ func newFilter(p *demux.Program, cell *ebpf.Map, promisc bool) (*ebpf.Program, e
 			asm.LoadMem(asm.R2, asm.R1, skbPktType, asm.Word),
 			asm.JEq.Imm(asm.R2, packetOtherHost, "foreign"),
 		}
-		tail := verdict(cell, 0)
+		tail := verdict(c.cell, 0)
 		for i := range tail { // its labels are those of the miss in body
 			tail[i] = rename(tail[i], "verdict0", "foreign0")
 		}
@@ -145,7 +193,7 @@ func newFilter(p *demux.Program, cell *ebpf.Map, promisc bool) (*ebpf.Program, e
 	}
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "janos_filter", Type: ebpf.SocketFilter, License: "GPL", Instructions: body})
 	if err != nil {
-		return nil, errs.New(errs.NotSupported, "the kernel refused the socket filter of %d rules: %w", p.Rules(), err)
+		return nil, errs.New(errs.NotSupported, "the kernel refused the socket filter of %d instructions: %w", len(body), err)
 	}
 	return prog, nil
 }
@@ -175,6 +223,9 @@ func (c *claims) close() error {
 		if p != nil {
 			p.Close()
 		}
+	}
+	if err := c.tables.Close(); err != nil && first == nil {
+		first = err
 	}
 	c.cell.Close()
 	return first

@@ -7,11 +7,11 @@
 // # Claims
 //
 // A packet socket is a tap: the host's stack sees what it sees. So that a packet goes to its channel or to the host, and never to both
-// or neither, one program decides. It is the socket filter, made of the rules by [demux.Program.Filter]. It runs first;
+// or neither, one program decides. It is the socket filter, made of the rules by [demux.Tables]. It runs first;
 // what no rule claims is not even copied to the ring. It leaves its verdict in a per-CPU cell, and the program at tc ingress, which
 // the kernel runs next for the same packet on the same CPU, takes the verdict from the cell, resets it, and drops
-// the packet for the host if it is claimed. Replacing the rules replaces the filter: one system call, and each packet is
-// judged by the old rules or by the new ones, at both places.
+// the packet for the host if it is claimed. A key more or less, of a shape with more than a few keys, is one update of a map that the filter looks at; other changes
+// replace the filter. Each packet is judged by the old rules or by the new ones, at both places.
 //
 // The verdict is written for each packet by a living socket only. When the process dies, even by kill -9, the socket is gone, nobody writes
 // verdicts, and the ingress program lets everything pass; it does so also where its attachment outlives the process

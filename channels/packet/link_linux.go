@@ -58,7 +58,7 @@ func (l *Link) setFault(err error) {
 	l.fault.Store(&e)
 }
 
-// Claim implements nodeos.Link: it makes a filter of the rules and swaps it in, ring by ring. Each packet is judged once, by the
+// Claim implements nodeos.Link: the filters of all rings follow the rules. Each packet is judged once, by the
 // filter of the ring that its flow goes to.
 func (l *Link) Claim(c nodeos.Claims) error {
 	l.mu.Lock()
@@ -69,25 +69,9 @@ func (l *Link) Claim(c nodeos.Claims) error {
 	if l.claims == nil {
 		return nil // no BPF here: the ring takes everything, as the notes say
 	}
-	f, err := newFilter(c.Program, l.claims.cell, l.promisc)
-	if err != nil {
+	if err := l.claims.follow(c.Program, l.promisc, l.ports); err != nil {
 		return fmt.Errorf("link %s: %w", l.info.Name, err)
 	}
-	for i, p := range l.ports {
-		if err := p.ring.AttachBPF(f.FD()); err != nil {
-			for _, q := range l.ports[:i] {
-				if l.claims.filter != nil {
-					_ = q.ring.AttachBPF(l.claims.filter.FD()) // it was there before
-				}
-			}
-			f.Close()
-			return fmt.Errorf("link %s: attaching the socket filter: %w", l.info.Name, err)
-		}
-	}
-	if l.claims.filter != nil {
-		l.claims.filter.Close()
-	}
-	l.claims.filter = f
 	return nil
 }
 
