@@ -216,6 +216,31 @@ func (d *device) overload(e *Env, rate float64) (excess, error) {
 	return judgeExcess(rate, reached, d.rates.ledger.goodput()), nil
 }
 
+// throughput searches the loss-free rate, times frames at half of it and offers twice as much. The caller is deviceCore.
+func (d *device) throughput(e *Env, r *Round) error {
+	f, err := d.lossFree(e, e.tries())
+	if err != nil {
+		return err
+	}
+	r.bounded(d.name+" loss-free", "packets/s", f.rate, f.bound)
+	if f.rate == 0 {
+		r.Note("%s: %.0f packets/s were not free of losses in any try of a round: the processors are too busy with other work.", d.name, searchLeast)
+		f.rate, f.bound = searchLeast, true
+	}
+	if _, err := d.rates.paced(f.rate/2, trialTime(e)); err != nil {
+		return err
+	}
+	l := &d.rates.ledger
+	r.Add(d.name+" delay p50", "us", float64(l.quantile(.5))/1e3)
+	r.Add(d.name+" delay p99", "us", float64(l.quantile(.99))/1e3)
+	x, err := d.overload(e, 2*f.rate)
+	if err != nil {
+		return err
+	}
+	r.bounded(d.name+" goodput at twice loss-free", "of loss-free", x.goodput/f.rate, x.bound || f.bound)
+	return nil
+}
+
 // nodeWorker is the worker of a node.
 type nodeWorker struct{ node *nodeos.Node }
 
@@ -355,4 +380,15 @@ func softirqThread(cpu int) int {
 		}
 	}
 	return 0
+}
+
+// urge makes a node's worker urgent until the function it returns is called.
+func urge(n *nodeos.Node) (undo func() error, err error) {
+	set := func(nice int) error {
+		return nodeWorker{n}.call(func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, nice) })
+	}
+	if err := set(urgent); err != nil {
+		return nil, errs.New(errs.Permission, "a negative nice value needs root: %w", err)
+	}
+	return func() error { return set(0) }, nil
 }

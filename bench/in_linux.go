@@ -94,17 +94,21 @@ const (
 	inLate      = 8
 	inCorrupted = 16
 	inForeign   = 24 // of another run
-	inNext      = 32
 	inSamples   = 40
 	inFirstAt   = 48
 	inFirst     = 56 // received then
 	inLastAt    = 64
 	inLast      = 72
 	inRun       = 128 // of user space
-	inRing      = 192 // of delays
+	inNext      = 192 // one above the highest number that came, for each of inPorts destination ports: those may be channels of their own
+	inPorts     = 16
+	inRing      = inNext + 8*inPorts // of delays
 	inDelays    = 4096
 	inSize      = inRing + 8*inDelays
 )
+
+// dportAt is where a frame has its destination port: UDP over IPv4 without options.
+const dportAt = 36
 
 // hook is where a program is attached.
 type hook int
@@ -207,11 +211,15 @@ func countCode(state int, at hook) asm.Instructions {
 		asm.JNE.Reg(asm.R1, asm.R2, "corrupted"),
 		asm.Mov.Imm(asm.R2, 1),
 		asm.AddAtomic.Mem(asm.R8, asm.R2, asm.DWord, inReceived),
-		asm.LoadMem(asm.R1, asm.R8, inNext, asm.DWord),
+		asm.LoadMem(asm.R2, asm.R7, dportAt+1, asm.Byte),
+		asm.And.Imm(asm.R2, inPorts-1),
+		asm.LSh.Imm(asm.R2, 3),
+		asm.Add.Reg(asm.R2, asm.R8),
+		asm.LoadMem(asm.R1, asm.R2, inNext, asm.DWord),
 		asm.JLT.Reg(asm.R6, asm.R1, "late"),
 		asm.Mov.Reg(asm.R1, asm.R6),
 		asm.Add.Imm(asm.R1, 1),
-		asm.StoreMem(asm.R8, inNext, asm.R1, asm.DWord),
+		asm.StoreMem(asm.R2, inNext, asm.R1, asm.DWord),
 		asm.And.Imm(asm.R6, sampleMask),
 		asm.JNE.Imm(asm.R6, 0, "drop"),
 		// One in sixteen: what time is it, and how long was the frame on its way.
@@ -255,6 +263,9 @@ func (c *countIn) begin(run uint16) {
 	c.words.At(inRun).Store(1 << 32) // no run's, so that nothing is counted while the rest is cleared
 	for off := 0; off <= inLast; off += 8 {
 		c.words.At(off).Store(0)
+	}
+	for i := range inPorts {
+		c.words.At(inNext + 8*i).Store(0)
 	}
 	c.seen, c.samples = 0, 0
 	c.words.At(inRun).Store(uint64(run))

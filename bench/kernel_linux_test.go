@@ -127,7 +127,7 @@ func TestTesterCountsWhatArrives(t *testing.T) {
 		t.Errorf("sent %d, %+v", x.sent, x.ledger)
 	}
 	rate, err := x.paced(20000, 50*time.Millisecond)
-	if err != nil || x.sent != 1000 || x.ledger.received == 0 || rate <= 0 {
+	if err != nil || x.sent == 0 || x.sent > 1000 || x.ledger.received == 0 || rate <= 0 { // fewer where the machine is busy: a schedule is moved, not made up for
 		t.Errorf("sent %d at %v, %v; received %d", x.sent, rate, err, x.ledger.received)
 	}
 	// With the bridge down everything is lost, and the tester comes to an end all the same.

@@ -88,8 +88,7 @@ func openL2fwd(driver string) func(*Env) (Trial, error) {
 	}
 }
 
-func (t *l2fwdTrial) first() int { return t.cpus[0] }
-func (t *l2fwdTrial) last() int  { return t.cpus[len(t.cpus)-1] }
+func (t *l2fwdTrial) last() int { return t.cpus[len(t.cpus)-1] }
 
 func (t *l2fwdTrial) open(d *device) error {
 	xdp := t.driver == "xdp"
@@ -190,7 +189,7 @@ func (t *l2fwdTrial) Measure(r *Round) error {
 		r.Note("There is one processor only: no search for a loss-free rate.")
 	} else {
 		for _, d := range t.devices {
-			if err := d.deviceCore(t.first(), t.last(), func() error { return t.rates(r, d) }); err != nil {
+			if err := d.deviceCore(t.cpus[0], t.last(), func() error { return d.throughput(t.env, r) }); err != nil {
 				return fmt.Errorf("%s: %w", d.name, err)
 			}
 		}
@@ -220,32 +219,6 @@ func (t *l2fwdTrial) compare(r *Round) error {
 			}
 		}
 	}
-	return nil
-}
-
-// rates searches the loss-free rate and offers twice as much.
-func (t *l2fwdTrial) rates(r *Round, d *device) error {
-	f, err := d.lossFree(t.env, t.env.tries())
-	if err != nil {
-		return err
-	}
-	r.bounded(d.name+" loss-free", "packets/s", f.rate, f.bound)
-	if f.rate == 0 {
-		r.Note("%s: a rate of %.0f packets/s was not free of losses in any try of a round: the processors are too busy with other work.", d.name, searchLeast)
-		r.bounded(d.name+" goodput at twice loss-free", "of loss-free", 0, true)
-		return nil
-	}
-	if _, err := d.rates.paced(f.rate/2, trialTime(t.env)); err != nil {
-		return err
-	}
-	l := &d.rates.ledger
-	r.Add(d.name+" delay p50", "us", float64(l.quantile(.5))/1e3)
-	r.Add(d.name+" delay p99", "us", float64(l.quantile(.99))/1e3)
-	x, err := d.overload(t.env, 2*f.rate)
-	if err != nil {
-		return err
-	}
-	r.bounded(d.name+" goodput at twice loss-free", "of loss-free", x.goodput/f.rate, x.bound || f.bound)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -25,8 +26,12 @@ type liveOut struct {
 	dev   *ebpf.Map
 	flood *ebpf.Program // as fast as it can
 	timed *ebpf.Program // by schedule, stamped with the time
+	mixed *ebpf.Program // the same, with other frames in between
 	frame []byte
 	chunk int // frames a call of send
+
+	// mix is how many frames go in place of each that paced counts: the others are to the next port and have no stamp.
+	mix int
 }
 
 // Words of its state, by offset.
@@ -36,10 +41,12 @@ const (
 	outFirst    = 16
 	outLast     = 24
 	outMissed   = 32
+	outPaused   = 40 // ns of deadlines that were missed by more than holdup
 	outRun      = 64 // of user space
 	outInterval = 72 // ns, times 1,024
 	outLimit    = 80 // number of the first frame not to be sent
 	outMask     = 88 // frames of one time, a power of two, less 1
+	outMix      = 96
 	outSize     = 128
 )
 
@@ -58,7 +65,7 @@ func openLiveOut(ifname string, dst, src [6]byte, port uint16, ports, chunk int)
 	if err != nil {
 		return nil, errs.New(errs.NotFound, "interface %s: %w", ifname, err)
 	}
-	o := &liveOut{chunk: chunk, frame: frame64(dst, src, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 1, 2}, 1024, port)}
+	o := &liveOut{chunk: chunk, mix: 1, frame: frame64(dst, src, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 1, 2}, 1024, port)}
 	defer func() {
 		if err != nil {
 			_ = o.close()
@@ -74,10 +81,10 @@ func openLiveOut(ifname string, dst, src [6]byte, port uint16, ports, chunk int)
 		return nil, fmt.Errorf("interface %s as a target of XDP: %w", ifname, err)
 	}
 	for _, p := range []struct {
-		to    **ebpf.Program
-		timed bool
-	}{{&o.flood, false}, {&o.timed, true}} {
-		if *p.to, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "jnb_live", Type: ebpf.XDP, License: "GPL", Instructions: o.code(port, ports, p.timed)}); err != nil {
+		to           **ebpf.Program
+		timed, mixed bool
+	}{{&o.flood, false, false}, {&o.timed, true, false}, {&o.mixed, true, true}} {
+		if *p.to, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "jnb_live", Type: ebpf.XDP, License: "GPL", Instructions: o.code(port, ports, p.timed, p.mixed)}); err != nil {
 			return nil, fmt.Errorf("generator program: %w", err)
 		}
 	}
@@ -85,7 +92,7 @@ func openLiveOut(ifname string, dst, src [6]byte, port uint16, ports, chunk int)
 }
 
 // code is the generator. R6 packet, R7 number, R8 state, R9 deadline, then the time.
-func (o *liveOut) code(port uint16, ports int, timed bool) asm.Instructions {
+func (o *liveOut) code(port uint16, ports int, timed, mixed bool) asm.Instructions {
 	const spins = -8
 	ins := asm.Instructions{
 		asm.LoadMem(asm.R6, asm.R1, xdpData, asm.Word),
@@ -129,6 +136,12 @@ func (o *liveOut) code(port uint16, ports int, timed bool) asm.Instructions {
 			asm.Add.Reg(asm.R1, asm.R0),
 			asm.Sub.Reg(asm.R1, asm.R9),
 			asm.StoreMem(asm.R8, outStart, asm.R1, asm.DWord),
+			asm.Mov.Reg(asm.R1, asm.R0),
+			asm.Sub.Reg(asm.R1, asm.R9),
+			asm.JLE.Imm(asm.R1, holdup, "go"),
+			asm.LoadMem(asm.R2, asm.R8, outPaused, asm.DWord),
+			asm.Add.Reg(asm.R2, asm.R1),
+			asm.StoreMem(asm.R8, outPaused, asm.R2, asm.DWord),
 			asm.Ja.Label("go"),
 			asm.JGE.Reg(asm.R0, asm.R9, "go").WithSymbol("wait"),
 			asm.LoadMem(asm.R1, asm.RFP, spins, asm.DWord),
@@ -163,11 +176,23 @@ func (o *liveOut) code(port uint16, ports int, timed bool) asm.Instructions {
 			asm.And.Imm(asm.R1, int32(ports-1)),
 			asm.Add.Imm(asm.R1, int32(port)),
 			asm.HostTo(asm.BE, asm.R1, asm.Half),
-			asm.StoreMem(asm.R6, 36, asm.R1, asm.Half),
+			asm.StoreMem(asm.R6, dportAt, asm.R1, asm.Half),
+		)
+	}
+	if mixed {
+		ins = append(ins,
+			asm.LoadMem(asm.R1, asm.R8, outMix, asm.DWord),
+			asm.Mov.Reg(asm.R2, asm.R7),
+			asm.Mod.Reg(asm.R2, asm.R1),
+			asm.Div.Reg(asm.R7, asm.R1),
+			asm.JEq.Imm(asm.R2, 0, "stamp"),
+			asm.Mov.Imm(asm.R1, int32(binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, port+1)))),
+			asm.StoreMem(asm.R6, dportAt, asm.R1, asm.Half),
+			asm.Ja.Label("send"),
 		)
 	}
 	return append(ins,
-		asm.Mov.Imm(asm.R1, tagMagic),
+		asm.Mov.Imm(asm.R1, tagMagic).WithSymbol("stamp"),
 		asm.StoreMem(asm.R6, tagAt, asm.R1, asm.Half),
 		asm.LoadMem(asm.R1, asm.R8, outRun, asm.DWord),
 		asm.StoreMem(asm.R6, tagAt+2, asm.R1, asm.Half),
@@ -177,7 +202,7 @@ func (o *liveOut) code(port uint16, ports int, timed bool) asm.Instructions {
 		asm.Mul.Imm32(asm.R2, stampFactorSigned),
 		asm.Xor.Reg32(asm.R2, asm.R1),
 		asm.StoreMem(asm.R6, tagAt+16, asm.R2, asm.Word),
-		asm.LoadMapPtr(asm.R1, o.dev.FD()),
+		asm.LoadMapPtr(asm.R1, o.dev.FD()).WithSymbol("send"),
 		asm.Mov.Imm(asm.R2, 0),
 		asm.Mov.Imm(asm.R3, 0),
 		asm.FnRedirectMap.Call(),
@@ -214,10 +239,15 @@ func (o *liveOut) send(run uint16, from uint64, n int) error {
 
 // paced implements pacer. The wait is bounded, so that rates below about 10,000 may be exceeded.
 func (o *liveOut) paced(run uint16, n int, rate float64) (reached float64, missed int, err error) {
-	for _, off := range []int{outNumber, outStart, outFirst, outLast, outMissed} {
+	for _, off := range []int{outNumber, outStart, outFirst, outLast, outMissed, outPaused} {
 		o.words.At(off).Store(0)
 	}
 	o.words.At(outRun).Store(uint64(run))
+	prog := o.timed
+	if o.mix > 1 {
+		prog, n, rate = o.mixed, n*o.mix, rate*float64(o.mix)
+	}
+	o.words.At(outMix).Store(uint64(o.mix))
 	o.words.At(outInterval).Store(uint64(1e9 / rate * (1 << intervalLSh)))
 	o.words.At(outLimit).Store(uint64(n))
 	batch := 1
@@ -225,18 +255,17 @@ func (o *liveOut) paced(run uint16, n int, rate float64) (reached float64, misse
 		batch *= 2
 	}
 	o.words.At(outMask).Store(uint64(batch - 1))
-	if err := o.run(o.timed, n, batch); err != nil {
+	if err := o.run(prog, n, batch); err != nil {
 		return 0, 0, err
 	}
-	if span := o.words.At(outLast).Load() - o.words.At(outFirst).Load(); span > 0 {
-		reached = float64((n-1)&^(batch-1)) / (float64(span) / 1e9)
-	}
+	span := time.Duration(o.words.At(outLast).Load() - o.words.At(outFirst).Load())
+	reached = offered((n-1)&^(batch-1), span, time.Duration(o.words.At(outPaused).Load())) / float64(o.mix)
 	return reached, int(o.words.At(outMissed).Load()), nil
 }
 
 func (o *liveOut) close() error {
 	var first error
-	for _, p := range []*ebpf.Program{o.flood, o.timed} {
+	for _, p := range []*ebpf.Program{o.flood, o.timed, o.mixed} {
 		if p != nil {
 			first = firstError(first, p.Close())
 		}

@@ -31,6 +31,9 @@ type pacer interface {
 // not make up for it with a burst, and the deadline counts as missed.
 const lateness = 100_000
 
+// holdup, in ns, is how late a generator is only when its processor was taken away. It offers nothing then, which says nothing about the rate that it can offer.
+const holdup = 1_000_000
+
 // monotonic is the time in ns that eBPF programs have as well.
 func monotonic() uint64 {
 	var ts unix.Timespec

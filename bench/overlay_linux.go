@@ -92,7 +92,7 @@ func openOverlay(e *Env) (Trial, error) {
 	t.then = func(r *Round) error {
 		r.Note("Links driven by hand on one thread; no dispatcher, no channels.")
 		for _, n := range []string{"1 neighbour, 64 bytes", "8 neighbours, mixed"} {
-			if err := r.Ratio(n+", driver to single", n+", driver", n+", single"); err != nil {
+			if err := r.Times(n+", rate of driver through single", n+", single", n+", driver"); err != nil {
 				return err
 			}
 		}

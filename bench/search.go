@@ -111,6 +111,18 @@ func judgeExcess(want, reached, delivered float64) excess {
 	return excess{goodput: delivered, bound: reached < searchReached*want}
 }
 
+// offered returns the rate of n frames in a span, in which the generator was held up for paused altogether. It is that of the rest, unless little is left
+// of the span.
+func offered(n int, span, paused time.Duration) float64 {
+	if paused < span/4 {
+		span -= paused
+	}
+	if span <= 0 {
+		return 0
+	}
+	return float64(n) / span.Seconds()
+}
+
 // bounded enters a rate and marks it if the generator bounded it.
 func (r *Round) bounded(name, unit string, v float64, bound bool) {
 	r.Add(name, unit, v)

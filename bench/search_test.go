@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"testing"
+	"time"
 )
 
 // TestSearch finds the rate of a device that drops above some rate, and says when the generator could not show it.
@@ -45,6 +46,18 @@ func TestSearch(t *testing.T) {
 	bad := errors.New("broken")
 	if _, err := search(0, 1, func(float64) (point, error) { return point{}, bad }); !errors.Is(err, bad) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestOffered(t *testing.T) {
+	for _, c := range []struct {
+		n            int
+		span, paused time.Duration
+		want         float64
+	}{{1000, time.Second, 0, 1000}, {900, time.Second, 100 * time.Millisecond, 1000}, {600, time.Second, 400 * time.Millisecond, 600}, {5, 0, 0, 0}} {
+		if got := offered(c.n, c.span, c.paused); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }
 

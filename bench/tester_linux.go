@@ -140,7 +140,7 @@ func (t *tester) paced(rate float64, d time.Duration) (reached float64, err erro
 	}
 	burst := t.out.burst()
 	start := t.clock.Now()
-	first, end := start, start
+	first, end, paused := start, start, time.Duration(0)
 	for t.sent < uint64(n) {
 		now := t.clock.Now()
 		if now.Sub(first) > 4*d {
@@ -155,6 +155,9 @@ func (t *tester) paced(rate float64, d time.Duration) (reached float64, err erro
 			t.missed++
 			start = start.Add(late)
 			due = 1
+			if late > holdup {
+				paused += late
+			}
 		}
 		if err := t.send(min(due, burst)); err != nil {
 			return 0, err
@@ -163,10 +166,7 @@ func (t *tester) paced(rate float64, d time.Duration) (reached float64, err erro
 		t.drain()
 	}
 	t.settle(patience)
-	if span := end.Sub(first); span > 0 {
-		reached = float64(t.sent-1) / span.Seconds()
-	}
-	return reached, nil
+	return offered(int(t.sent)-1, end.Sub(first), paused), nil
 }
 
 // flood sends n frames as fast as the generator can, whatever arrives.
