@@ -40,7 +40,7 @@ func checks() []check {
 		{"machine", "locked memory", "driver xdp: the node's packet memory is locked", "give CAP_IPC_LOCK, or a higher limit (ulimit -l unlimited, LimitMEMLOCK=infinity)", lockMemory},
 		{"machine", "cgroups v2", "keeping other programs from the node's processors, by hand; the node itself uses none", "mount cgroup2 on /sys/fs/cgroup, as systemd does by default", cgroups},
 		{"machine", "perf counters", "janos bench: cycles and misses beside processor time", "sysctl kernel.perf_event_paranoid=1; virtual machines need a virtual counter unit from their host", perfCounters},
-		{"machine", "membarrier", "nothing yet", "a kernel with CONFIG_MEMBARRIER", func() (string, error) { return "", membarrier() }},
+		{"machine", "membarrier", "nothing yet", "a kernel with CONFIG_MEMBARRIER", func() (string, error) { return "", sys.CanMembarrier() }},
 
 		{"laboratory", "network namespaces", "laboratories on real links", asRoot, func() (string, error) {
 			return "", inNamespace(func() error { return nil })
