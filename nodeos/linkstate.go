@@ -2,6 +2,7 @@ package nodeos
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"sort"
 	"strings"
@@ -21,7 +22,8 @@ type linkState struct {
 	prog    atomic.Pointer[demux.Program]
 	refused []Refusal // drivers that were tried before; under node.mu
 
-	closed atomic.Bool // nothing is sent any more
+	addrs  atomic.Pointer[[]netip.Prefix] // own ones, once SetPrefixes has said them
+	closed atomic.Bool                    // nothing is sent any more
 
 	unclaimed atomic.Uint64
 	txDrops   atomic.Uint64

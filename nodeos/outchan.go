@@ -230,7 +230,7 @@ func (c *OutChan) addrs(p *packet.Packet) (src, dst netip.AddrPort, ok bool) {
 		}
 	}
 	if !from.IsValid() {
-		for _, px := range c.link.info.Prefixes {
+		for _, px := range c.link.own() {
 			if px.Addr().Is4() == to.Is4() {
 				from = px.Addr()
 				break
