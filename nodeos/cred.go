@@ -35,6 +35,8 @@ const (
 	OpGrantDescriptor                   // Domain.Grant; path of the domain that is given one
 	OpRevokeDescriptor                  // Domain.Revoke; path of the domain and the descriptor
 	OpSetDomain                         // Domain.SetShare, SetLimit, SetMaxRun, SetMaxThreads; path of the domain
+	OpSetOutChan                        // OutChan.SetBitRate, SetReserve, SetShare; protocol string
+	OpSetLink                           // Node.SetLinkRate; name of the link
 	NumOperations
 )
 
@@ -42,7 +44,7 @@ var operationNames = [NumOperations]string{
 	"new-domain", "terminate", "new-task", "new-fd", "new-in-channel", "new-out-channel", "new-cut-channel",
 	"new-memory-pool", "set-memory-pool", "end-memory-pool", "open-link", "close-link",
 	"read-file", "write-file", "make-directory", "remove-file", "rename-file", "new-heap", "new-region",
-	"put-descriptor", "grant-descriptor", "revoke-descriptor", "set-domain",
+	"put-descriptor", "grant-descriptor", "revoke-descriptor", "set-domain", "set-out-channel", "set-link",
 }
 
 // String returns the operation's name.

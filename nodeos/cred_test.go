@@ -115,7 +115,15 @@ var calls = map[Operation]struct {
 	OpGrantDescriptor:  {"node", func(g *guarded) error { _, err := g.d.Grant(g.put(), g.node.Root(), MayUse); return err }},
 	OpRevokeDescriptor: {"node/d/1", func(g *guarded) error { g.put(); _, err := g.d.Revoke(1); return err }},
 	OpSetDomain:        {"node/d", func(g *guarded) error { return g.d.SetShare(7) }},
-	OpRenameFile:       {"node/d/f", func(g *guarded) error { return g.d.RenameFile("f", "g") }},
+	OpSetOutChan: {"eth0/ether", func(g *guarded) error {
+		out, err := g.d.newOutChan(OutChanSpec{Protocol: "eth0/ether"})
+		if err != nil {
+			return err
+		}
+		return out.SetShare(7)
+	}},
+	OpSetLink:    {"eth0", func(g *guarded) error { return g.node.SetLinkRate("eth0", 7) }},
+	OpRenameFile: {"node/d/f", func(g *guarded) error { return g.d.RenameFile("f", "g") }},
 }
 
 // A credential without a right is refused at each call, and one with that right alone is not.

@@ -196,7 +196,10 @@ func TestLostPacketsGiveTheirCreditBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	room := func() int64 { s := c.cell.Load(); return int64(s.Credit.Load() - s.Produced.Load() + s.Consumed.Load()) }
+	room := func() int64 {
+		s := c.cell.Load()
+		return int64(s.Credit.Load() - s.Produced.Load() + s.Consumed.Load())
+	}
 	wait := func(d time.Duration) { r.until(r.clk.Now().Add(d)) }
 	c.cell.Load().Produced.Add(7)
 	l.offer(t, c, 1, 2)

@@ -88,7 +88,7 @@ func (d *Domain) NewCutThrough(spec CutChanSpec) (*CutChan, error) {
 		}
 		c.top = p.Top()
 	}
-	out, err := d.newOutChan(spec.Out)
+	out, err := d.newCutOut(spec.Out)
 	if err == nil {
 		err = c.fits(out)
 	}
@@ -131,7 +131,7 @@ func (c *CutChan) Redirect(spec OutChanSpec) error {
 	if err := d.may(OpNewCutChan, c.in.spec.Protocol, false); err != nil {
 		return err
 	}
-	out, err := d.newOutChan(spec)
+	out, err := d.newCutOut(spec)
 	if err == nil {
 		err = c.fits(out)
 	}
@@ -204,7 +204,7 @@ func (c *CutChan) forward(w *Worker, b *packet.Batch) {
 	c.counts.packets.Add(uint64(left))
 	c.counts.bytes.Add(size)
 	if left > 0 {
-		out.link.send(w, b)
+		out.give(w, b)
 	}
 }
 
@@ -241,6 +241,8 @@ func (c *OutChan) headLen() int {
 			n += demux.IPv6Len
 		case demux.UDP:
 			n += demux.UDPLen
+		case demux.ANEP:
+			n += anepLen
 		}
 	}
 	return n
@@ -372,7 +374,7 @@ func (n *Node) linkOpened(s *linkState) {
 	for _, c := range n.cuts() {
 		out := c.out.Load()
 		if back := out.proto.Link == s.info.Name && out.link != s; back {
-			made, err := c.in.domain.newOutChan(out.spec)
+			made, err := c.in.domain.newCutOut(out.spec)
 			if err != nil { // the link is of another base now
 				continue
 			}
@@ -408,6 +410,8 @@ func (c *CutChan) cut() (Cut, Cutter, error) {
 		return refuse("the channel is on every link")
 	case out.link.closed.Load():
 		return refuse("link %s is closed", out.link.info.Name)
+	case len(out.spec.Tunnels) > 0 || out.proto.Top() == demux.ANEP:
+		return refuse("the kernel writes one layer of IP and no ANEP")
 	}
 	n.mu.Lock()
 	in := n.links[c.in.proto.Link]

@@ -98,6 +98,7 @@ type Domain struct {
 	past     RunStats // of tasks that are not in tasks any more
 	fds      []*FD
 	inChans  []*InChan
+	paced    []*OutChan // that have a queue
 	outChans []weak.Pointer[OutChan]
 	hooks    []func()
 	pools    []*MemPool // the oldest first
@@ -505,11 +506,11 @@ func (d *Domain) countDown() {
 func (d *Domain) finish() {
 	w := d.Home()
 	d.mu.Lock()
-	hooks, inChans := d.hooks, d.inChans
+	hooks, inChans, paced := d.hooks, d.inChans, d.paced
 	for _, t := range d.tasks {
 		d.past.add(t)
 	}
-	d.hooks, d.inChans, d.tasks, d.fds = nil, nil, nil, nil
+	d.hooks, d.inChans, d.paced, d.tasks, d.fds = nil, nil, nil, nil, nil
 	d.mu.Unlock()
 	for i := len(hooks) - 1; i >= 0; i-- {
 		hooks[i]()
@@ -520,6 +521,9 @@ func (d *Domain) finish() {
 	for _, c := range inChans {
 		c.drain(w.cache)
 	}
+	for _, c := range paced {
+		c.end(w.cache)
+	}
 	// What is charged to it now lies about somewhere; looking for that takes long, so only where there is something.
 	frames := 0
 	if d.account.Use(resctl.Frames) > 0 {
@@ -529,6 +533,9 @@ func (d *Domain) finish() {
 	left.Store(int32(len(d.seats)))
 	for _, s := range d.seats {
 		s.worker.Post(func() {
+			for _, c := range paced { // what the run of another domain's task was about to give it
+				c.drain(s.worker.cache)
+			}
 			s.worker.forget(s)
 			if left.Add(-1) == 0 {
 				w.Post(func() { d.bury(frames) })

@@ -24,6 +24,7 @@ type linkState struct {
 
 	addrs  atomic.Pointer[[]netip.Prefix] // own ones, once SetPrefixes has said them
 	closed atomic.Bool                    // nothing is sent any more
+	pacer  atomic.Pointer[pacer]
 
 	unclaimed atomic.Uint64
 	txDrops   atomic.Uint64
@@ -296,6 +297,7 @@ func (n *Node) closeLink(name string) error {
 			}
 		})
 	}
+	s.endPacer()
 	return s.link.Close()
 }
 

@@ -220,7 +220,7 @@ func (n *Node) endRoot() {
 	d.mu.Lock()
 	d.state.Store(int32(Terminating))
 	d.reason = errs.New(errs.Dead, "the node closes")
-	hooks, inChans := d.hooks, append([]*InChan(nil), d.inChans...)
+	hooks, inChans, paced := d.hooks, append([]*InChan(nil), d.inChans...), d.paced
 	d.hooks = nil
 	d.mu.Unlock()
 	for _, c := range inChans {
@@ -238,6 +238,9 @@ func (n *Node) endRoot() {
 		d.descs.end()
 		for _, c := range inChans {
 			c.drain(w.cache)
+		}
+		for _, c := range paced {
+			c.end(w.cache)
 		}
 	})
 }
