@@ -4,7 +4,7 @@
 // A link is opened as driver "pcap", always by that name. Options:
 //
 //	in      a capture to read, in the formats pcap or pcapng, of Ethernet frames
-//	out     a file to write, replaced if it is there, in the format pcap with nanoseconds
+//	out     a file to write, replaced if it is there, in the format pcapng if its name ends in .pcapng and in pcap otherwise, with nanoseconds
 //	speed   asfast (default): a frame follows the other; real: as far apart as their times say
 //	delay   from the first channel on the link to the first frame (default 100ms)
 //	mac     own hardware address: frames to others' are left out. Without it the link has one that is made of its name, and

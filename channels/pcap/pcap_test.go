@@ -3,10 +3,12 @@ package pcap
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -80,6 +82,13 @@ func file(t testing.TB, data []byte) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func open(t testing.TB, n *nodeos.Node, opts map[string]string) *Link {
@@ -314,7 +323,15 @@ func (s *stepped) send(n int) {
 }
 
 func TestRecord(t *testing.T) {
+	for suffix, magic := range map[string]string{"": "4d3cb2a1", ".pcapng": "0a0d0d0a"} {
+		t.Run("out"+suffix, func(t *testing.T) { testRecord(t, suffix, magic) })
+	}
+}
+
+func testRecord(t *testing.T, suffix, magic string) {
 	out := file(t, bytes.Repeat([]byte("replaced"), 1000))
+	must(t, os.Rename(out, out+suffix))
+	out += suffix
 	s, l := newStepped(t, map[string]string{"out": out})
 	sizes := []int{14, 60, 1522, 13, 1523, 100}
 	for i, n := range sizes {
@@ -326,8 +343,21 @@ func TestRecord(t *testing.T) {
 	if st := l.Stats(); st.TxPackets != 4 || st.TxBytes != 14+60+1522+100 || st.TxDrops != 2 {
 		t.Errorf("%+v", st)
 	}
-	if got := read(t, out); len(got) != 4 || len(got[3].Data) != 100 || got[3].Link != ethernet {
+	got := read(t, out)
+	if len(got) != 4 || len(got[3].Data) != 100 || got[3].Link != ethernet {
 		t.Errorf("%+v", got)
+	}
+	data, err := os.ReadFile(out)
+	must(t, err)
+	if hex.EncodeToString(data[:4]) != magic {
+		t.Errorf("the file begins with %x", data[:4])
+	}
+	if _, err := exec.LookPath("tshark"); err != nil {
+		t.Log("tshark is not installed: not read by it")
+	} else if text, err := exec.Command("tshark", "-n", "-r", out, "-T", "fields", "-e", "frame.len", "-e", "frame.time_epoch").Output(); err != nil {
+		t.Errorf("tshark: %v", err)
+	} else if lines := strings.Split(strings.TrimSpace(string(text)), "\n"); len(lines) != 4 || !strings.HasPrefix(lines[2], "1522\t") {
+		t.Errorf("tshark reads %q", lines)
 	}
 
 	s, l = newStepped(t, map[string]string{"in": file(t, pcapOf(t, ethernet))})
@@ -429,7 +459,13 @@ func TestOpenRefuses(t *testing.T) {
 
 // TestDoesNotAllocate receives and sends by hand.
 func TestDoesNotAllocate(t *testing.T) {
-	s, l := newStepped(t, map[string]string{"in": file(t, pcapOf(t, ethernet, frames(20_000)...)), "out": filepath.Join(t.TempDir(), "out"), "delay": "0s"})
+	for _, out := range []string{"out", "out.pcapng"} {
+		t.Run(out, func(t *testing.T) { testDoesNotAllocate(t, filepath.Join(t.TempDir(), out)) })
+	}
+}
+
+func testDoesNotAllocate(t *testing.T, out string) {
+	s, l := newStepped(t, map[string]string{"in": file(t, pcapOf(t, ethernet, frames(20_000)...)), "out": out, "delay": "0s"})
 	if err := l.Claim(conformance.Claims(t, "p0", demux.Rule{Protocol: demux.Protocol{Link: "p0"}})); err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +23,24 @@ type record struct {
 	file *os.File
 	name string
 	buf  *bufio.Writer
-	w    *pcapgo.Writer
+	w    packetWriter
 	note atomic.Pointer[string] // why it ended
+}
+
+// packetWriter writes a format.
+type packetWriter interface {
+	WritePacket(gopacket.CaptureInfo, []byte) error
+}
+
+// newPacketWriter writes the header of pcapng where the name ends so, and of pcap otherwise; both have nanoseconds.
+func newPacketWriter(name string, to *bufio.Writer) (packetWriter, error) {
+	if strings.HasSuffix(name, ".pcapng") {
+		i := pcapgo.NgInterface{Name: "janos", LinkType: ethernet, SnapLength: snapLen, TimestampResolution: 9}
+		// It writes to the buffer, which is large enough for it not to make one of its own.
+		return pcapgo.NewNgWriterInterface(to, i, pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{Application: "janos"}})
+	}
+	w := pcapgo.NewWriterNanos(to)
+	return w, w.WriteFileHeader(snapLen, ethernet)
 }
 
 // openRecord makes or replaces a file, which is not the one that src reads.
@@ -44,8 +61,7 @@ func openRecord(name string, src *source) (*record, error) {
 		return nil, fileError(err)
 	}
 	r := &record{file: f, name: name, buf: bufio.NewWriterSize(f, 64<<10)}
-	r.w = pcapgo.NewWriterNanos(r.buf)
-	if err = r.w.WriteFileHeader(snapLen, ethernet); err == nil {
+	if r.w, err = newPacketWriter(name, r.buf); err == nil {
 		err = r.buf.Flush()
 	}
 	if err != nil {
