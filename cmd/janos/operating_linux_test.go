@@ -39,7 +39,7 @@ func TestOperatingPage(t *testing.T) {
 		t.Fatal("the page has no example called domains")
 	}
 	p := newPair(t)
-	p.second()
+	p.second(1)
 	write(t, p.dir, "r1.yaml", text)
 	out, _ := janos(t, p.dir, 0, "node", "validate", "r1.yaml")
 	contains(t, out, "r1.yaml: ok")
@@ -145,13 +145,13 @@ func asNobody(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// second makes another link between the namespaces: eth1 with 10.8.0.1 in one, with 10.8.0.2 in the other.
-func (p *pair) second() {
+// second makes another link between the namespaces, with as many queues: eth1 with 10.8.0.1 in one, with 10.8.0.2 in the other.
+func (p *pair) second(queues int) {
 	p.t.Helper()
 	h, err := p.a.Netlink()
 	must(p.t, err)
 	defer h.Close()
-	must(p.t, h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1"}, PeerName: "eth1", PeerNamespace: netlink.NsFd(p.b.Fd())}))
+	must(p.t, h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth1", NumTxQueues: queues, NumRxQueues: queues}, PeerName: "eth1", PeerNamespace: netlink.NsFd(p.b.Fd())}))
 	for ns, addr := range map[*netns.Namespace]string{p.a: "10.8.0.1/24", p.b: "10.8.0.2/24"} {
 		h, err := ns.Netlink()
 		must(p.t, err)

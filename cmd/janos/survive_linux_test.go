@@ -26,6 +26,7 @@ import (
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/internal/netns/netnstest"
+	"github.com/janos-os/janos/internal/sys"
 )
 
 // session is a TCP connection from b to a's host on the node's interface, that carries numbers both ways without a pause.
@@ -513,7 +514,7 @@ func TestInterfaceComesBack(t *testing.T) {
 // TestTwoNodesOnOneMachine: on two interfaces of one namespace, each is its own; one on both is refused and disturbs neither.
 func TestTwoNodesOnOneMachine(t *testing.T) {
 	p := newPair(t)
-	p.second()
+	p.second(1)
 	p.loopback(p.a)
 	file := "node: %s\naddress: 10.255.0.%d\ncontrol: %s.sock\nlinks: [%s]\n"
 	write(t, p.dir, "a.yaml", fmt.Sprintf(file, "a", 1, "a", "{name: eth0}"))
@@ -547,4 +548,41 @@ func TestTwoNodesOnOneMachine(t *testing.T) {
 			t.Errorf("exit code %d", code)
 		}
 	}
+}
+
+// TestQueuesChange gives a node's interface more queues: the link is opened anew, and takes what comes by all of them. Fewer the kernel refuses while
+// the node's sockets are on them.
+func TestQueuesChange(t *testing.T) {
+	p := newPair(t)
+	p.second(2)
+	write(t, p.dir, "a.yaml", "node: a\naddress: 10.255.0.1\ncontrol: a.sock\nlinks: [{name: eth1, driver: xdp, options: {mode: generic}}]\n"+
+		"domains: [{name: d, graph: 'FromChannel(eth1/ether/ip/udp, :7) -> c :: Counter -> Discard;'}]\n")
+	queues := func(n int) {
+		t.Helper()
+		must(t, p.a.Do(func() error {
+			ctl, err := sys.OpenControl()
+			if err != nil {
+				return err
+			}
+			defer sys.CloseFD(ctl)
+			return sys.SetQueues(ctl, "eth1", n)
+		}))
+	}
+	queues(1)
+	a := p.run(p.a, "a")
+	queues(2)
+	a.await("the link is opened anew", func() bool {
+		ls, err := a.Links(context.Background())
+		return err == nil && ls[0].Opened == 2 && ls[0].State == "up"
+	})
+	c := p.dial(p.b, "10.8.0.1:7")
+	a.await("packets come", func() bool {
+		_, _ = c.Write([]byte("x"))
+		s, err := a.Status(context.Background())
+		return err == nil && len(s.Links) == 1 && s.Links[0].Stats.RxPackets > 0
+	})
+	if code := a.end(syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, a.log.String(), "had 1 receive queues when it was opened and has 2 now")
 }
