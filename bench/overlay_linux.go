@@ -18,7 +18,7 @@ func init() {
 		Text: "Datagrams over the loopback interface, from one socket to one neighbour (64 bytes each) and to eight in turn (64, 256, 576 and 1,400 bytes in turn), " +
 			"64 on their way at a time. 'driver' is package channels/udp: packets are allocated, filled, given to the sending link, and taken from the receiving links into " +
 			"packets, which are freed. 'single' is the same with sendto and read for each, without packets: the least that a program could do. Processor time of the process, " +
-			"both ends included. The receivers check number, length and content of what came; a loss fails the run.",
+			"both ends included. 'bundles' is the driver with the option by which packets to one neighbour share datagrams, at both ends. The receivers check number, length and content of what came; a loss fails the run.",
 		Open: openOverlay})
 }
 
@@ -31,15 +31,20 @@ const overlayBatch = 64
 type overlay struct {
 	node  *nodeos.Node
 	cache *packet.Cache
-	from  nodeos.Link
-	to    []nodeos.Link
-	addrs []netip.AddrPort
-	plain []int // sockets: the sender's first
+	links [2]overlayLinks // without and with bundles
+	plain []int           // sockets: the sender's first
 	names []unix.Sockaddr
 	data  [][]byte
 	batch packet.Batch
 	buf   []byte
 	next  int
+}
+
+// overlayLinks are a sender and its neighbours.
+type overlayLinks struct {
+	from  nodeos.Link
+	to    []nodeos.Link
+	addrs []netip.AddrPort
 }
 
 func openOverlay(e *Env) (Trial, error) {
@@ -50,19 +55,21 @@ func openOverlay(e *Env) (Trial, error) {
 		return nil, err
 	}
 	o.cache = o.node.Worker(0).Cache()
-	link := func(i int) (nodeos.Link, error) {
-		return udp.Open(o.node, uint16(i+1), nodeos.LinkSpec{Name: fmt.Sprintf("u%d", i), Device: "127.0.0.1:0", Ring: 4096})
-	}
-	if o.from, err = link(0); err != nil {
-		return nil, closeAfter(t, err)
-	}
-	for i := range 8 {
-		l, err := link(i + 1)
-		if err != nil {
-			return nil, closeAfter(t, err)
+	for i := range o.links {
+		v := &o.links[i]
+		opts := map[string]string{"bundles": fmt.Sprint(i == 1)}
+		for k := range 9 {
+			l, err := udp.Open(o.node, uint16(9*i+k+1), nodeos.LinkSpec{Name: fmt.Sprintf("u%d.%d", i, k), Device: "127.0.0.1:0", Ring: 4096, Opts: opts})
+			if err != nil {
+				return nil, closeAfter(t, err)
+			}
+			if k == 0 {
+				v.from = l
+				continue
+			}
+			v.to = append(v.to, l)
+			v.addrs = append(v.addrs, l.(*udp.Link).Local())
 		}
-		o.to = append(o.to, l)
-		o.addrs = append(o.addrs, l.(*udp.Link).Local())
 	}
 	for range 9 {
 		fd, at, err := sys.OpenUDP(netip.MustParseAddrPort("127.0.0.1:0"), 4<<20)
@@ -86,14 +93,17 @@ func openOverlay(e *Env) (Trial, error) {
 		mixed bool
 	}{{"1 neighbour, 64 bytes", 1, false}, {"8 neighbours, mixed", 8, true}} {
 		t.rows = append(t.rows,
-			opsRow{v.name + ", driver", "packet", func(n int) error { return o.exchange(e, n, v.peers, v.mixed, o.driver) }},
+			opsRow{v.name + ", driver", "packet", func(n int) error { return o.exchange(e, n, v.peers, v.mixed, o.links[0].driver(o)) }},
+			opsRow{v.name + ", bundles", "packet", func(n int) error { return o.exchange(e, n, v.peers, v.mixed, o.links[1].driver(o)) }},
 			opsRow{v.name + ", single", "packet", func(n int) error { return o.exchange(e, n, v.peers, v.mixed, o.single) }})
 	}
 	t.then = func(r *Round) error {
 		r.Note("Links driven by hand on one thread; no dispatcher, no channels.")
 		for _, n := range []string{"1 neighbour, 64 bytes", "8 neighbours, mixed"} {
-			if err := r.Times(n+", rate of driver through single", n+", single", n+", driver"); err != nil {
-				return err
+			for _, v := range []string{"driver", "bundles"} {
+				if err := r.Times(n+", rate of "+v+" through single", n+", single", n+", "+v); err != nil {
+					return err
+				}
 			}
 		}
 		return nil
@@ -129,21 +139,26 @@ func (o *overlay) check(got []byte, k, peer, peers int, mixed bool) error {
 	return nil
 }
 
-func (o *overlay) driver(e *Env, peers int, mixed bool) error {
+// driver returns what sends and receives a batch by these links.
+func (l *overlayLinks) driver(o *overlay) func(e *Env, peers int, mixed bool) error {
+	return func(e *Env, peers int, mixed bool) error { return o.driver(l, peers, mixed) }
+}
+
+func (o *overlay) driver(l *overlayLinks, peers int, mixed bool) error {
 	for i := range overlayBatch {
 		d, peer := o.packet(i, peers, mixed)
 		p := o.cache.AllocFrom(packet.Node, d)
 		if p == nil {
 			return errNoFrame
 		}
-		p.Anno.Dst, p.Anno.DstPort = o.addrs[peer].Addr(), o.addrs[peer].Port()
+		p.Anno.Dst, p.Anno.DstPort = l.addrs[peer].Addr(), l.addrs[peer].Port()
 		o.batch.Append(p)
 	}
-	o.from.Send(o.cache, &o.batch)
-	o.from.Flush(o.cache)
+	l.from.Send(o.cache, &o.batch)
+	l.from.Flush(o.cache)
 	for peer := range peers {
 		for k, tries := 0, 0; k < overlayBatch/peers; tries++ {
-			o.to[peer].Receive(o.cache, &o.batch)
+			l.to[peer].Receive(o.cache, &o.batch)
 			for _, p := range o.batch.Packets() {
 				if err := o.check(p.Data(), k, peer, peers, mixed); err != nil {
 					return err
@@ -188,11 +203,13 @@ func (o *overlay) single(e *Env, peers int, mixed bool) error {
 
 func (o *overlay) close() error {
 	var first error
-	if o.from != nil {
-		first = o.from.Close()
-	}
-	for _, l := range o.to {
-		first = firstError(first, l.Close())
+	for _, v := range o.links {
+		if v.from != nil {
+			first = firstError(first, v.from.Close())
+		}
+		for _, l := range v.to {
+			first = firstError(first, l.Close())
+		}
 	}
 	for _, fd := range o.plain {
 		first = firstError(first, sys.CloseFD(fd))
