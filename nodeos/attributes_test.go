@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,13 +17,13 @@ import (
 var specs = []any{NodeSpec{}, DomainSpec{}, FilesSpec{}, MemPoolSpec{}, HeapSpec{}, RegionSpec{}, TaskSpec{}, InChanSpec{}, OutChanSpec{}, CutChanSpec{}, LinkSpec{}}
 
 var (
-	attributeRow = regexp.MustCompile("^\\| `([A-Za-z]+Spec\\.[A-Za-z]+)` \\| ([^|]+) \\| ((?:`[a-z/]+\\.Test[A-Za-z0-9]+` ?)+)\\|$")
+	attributeRow = regexp.MustCompile("^\\| `([A-Za-z]+\\.[A-Za-z]+)` \\| ([^|]+) \\| ((?:`[a-z/]+\\.Test[A-Za-z0-9]+` ?)+)\\|$")
 	testNamed    = regexp.MustCompile("`([a-z/]+)\\.(Test[A-Za-z0-9]+)`")
 )
 
-// attributesWithout returns what is wrong with a page's table of attributes: attributes without a row, rows without an
-// attribute or of another form, and tests that do not exist.
-func attributesWithout(page string, specs []any, exists func(dir, name string) bool) (wrong []string) {
+// attributesWithout returns what is wrong with a page's table of attributes: fields of Specs and setters without a row, rows without one
+// or of another form, tests that do not exist, and attributes that none of their tests speaks of. source returns the text of a test.
+func attributesWithout(page string, specs []any, setters []string, source func(dir, name string) string) (wrong []string) {
 	_, table, _ := strings.Cut(page, "\n| attribute | effect | test |\n|---|---|---|\n")
 	rows := make(map[string]bool)
 	for line := range strings.Lines(table) {
@@ -35,23 +36,35 @@ func attributesWithout(page string, specs []any, exists func(dir, name string) b
 			continue
 		}
 		rows[m[1]] = true
+		_, short, _ := strings.Cut(m[1], ".")
+		spoken := false
 		for _, n := range testNamed.FindAllStringSubmatch(m[3], -1) {
-			if !exists(n[1], n[2]) {
+			text := source(n[1], n[2])
+			if text == "" {
 				wrong = append(wrong, m[1]+": there is no "+n[1]+"."+n[2])
 			}
+			spoken = spoken || strings.Contains(text, short)
 		}
+		if !spoken {
+			wrong = append(wrong, m[1]+": no test of its row has the word "+short)
+		}
+	}
+	demand := func(name string) {
+		if !rows[name] {
+			wrong = append(wrong, name+" has no effect with a test")
+		}
+		delete(rows, name)
 	}
 	for _, s := range specs {
 		typ := reflect.TypeOf(s)
 		for i := range typ.NumField() {
 			if f := typ.Field(i); f.IsExported() {
-				name := typ.Name() + "." + f.Name
-				if !rows[name] {
-					wrong = append(wrong, name+" has no effect with a test")
-				}
-				delete(rows, name)
+				demand(typ.Name() + "." + f.Name)
 			}
 		}
+	}
+	for _, name := range setters {
+		demand(name)
 	}
 	for name := range rows {
 		wrong = append(wrong, name+" is no attribute")
@@ -66,7 +79,7 @@ func TestAttributesHaveEffects(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := make(map[string]string)
-	exists := func(dir, name string) bool {
+	source := func(dir, name string) string {
 		if tests[dir] == "" {
 			files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(dir), "*_test.go"))
 			if err != nil {
@@ -80,22 +93,82 @@ func TestAttributesHaveEffects(t *testing.T) {
 				tests[dir] += "\n" + string(src)
 			}
 		}
-		return strings.Contains(tests[dir], "\nfunc "+name+"(t *testing.T)")
+		_, text, _ := strings.Cut(tests[dir], "\nfunc "+name+"(t *testing.T)")
+		text, _, _ = strings.Cut(text, "\n}\n")
+		return text
 	}
-	for _, w := range attributesWithout(string(page), specs, exists) {
+	set := setters(t)
+	for _, must := range []string{"Domain.SetShare", "MemPool.SetLimit", "InChan.SetTask", "Node.SetLinkRate", "OutChan.SetBitRate", "Timer.Set"} {
+		if !slices.Contains(set, must) {
+			t.Errorf("%s was not found in the source", must)
+		}
+	}
+	for _, w := range attributesWithout(string(page), specs, set, source) {
 		t.Errorf("docs/nodeos.md: %s", w)
 	}
-	none := func(string, string) bool { return false }
-	for _, c := range []struct{ row, want string }{
-		{"", "FilesSpec.Dir has no effect"},
-		{"| `FilesSpec.Dir` | is stored | |", "a row that is not"},
-		{"| `FilesSpec.Dir` | x | `nodeos.TestNone` |", "there is no nodeos.TestNone"},
-		{"| `FilesSpec.Gone` | x | `nodeos.TestNone` |", "FilesSpec.Gone is no attribute"},
+	// The check itself: what is missing is found.
+	one := func(_, name string) string {
+		return map[string]string{"TestDir": "Dir is set", "TestNothing": "nothing", "TestSetIt": "SetIt"}[name]
+	}
+	type FakeSpec struct{ Dir, fake string }
+	const good = "| `FakeSpec.Dir` | x | `nodeos.TestDir` |\n| `Fake.SetIt` | x | `a/b.TestSetIt` |"
+	for _, c := range []struct{ rows, want string }{
+		{good, ""},
+		{"| `FakeSpec.Dir` | x | `nodeos.TestDir` |", "Fake.SetIt has no effect"},
+		{"| `Fake.SetIt` | x | `nodeos.TestSetIt` |", "FakeSpec.Dir has no effect"},
+		{"| `FakeSpec.Dir` | is stored | |", "a row that is not"},
+		{good + "\n| `Fake.SetIt` | x | `a/b.TestSetIt` |", "is there twice"},
+		{"| `FakeSpec.Dir` | x | `nodeos.TestNone` |", "there is no nodeos.TestNone"},
+		{"| `FakeSpec.Dir` | x | `nodeos.TestNothing` |", "FakeSpec.Dir: no test of its row has the word Dir"},
+		{"| `FakeSpec.Gone` | x | `nodeos.TestNone` |", "FakeSpec.Gone is no attribute"},
+		{"| `Fake.SetGone` | x | `nodeos.TestNone` |", "Fake.SetGone is no attribute"},
 	} {
-		wrong := attributesWithout("\n| attribute | effect | test |\n|---|---|---|\n"+c.row+"\n", []any{FilesSpec{}}, none)
-		if !strings.Contains(strings.Join(wrong, "\n"), c.want) {
-			t.Errorf("row %q: %q, want %q", c.row, wrong, c.want)
+		wrong := attributesWithout("\n| attribute | effect | test |\n|---|---|---|\n"+c.rows+"\n", []any{FakeSpec{}}, []string{"Fake.SetIt"}, one)
+		if !strings.Contains(strings.Join(wrong, "\n"), c.want) || c.want == "" && len(wrong) > 0 {
+			t.Errorf("rows %q: %q, want %q", c.rows, wrong, c.want)
 		}
+	}
+}
+
+// setters returns the methods of exported types that set something, of the source.
+func setters(t *testing.T) (all []string) {
+	t.Helper()
+	eachFile(t, func(_ string, f *ast.File) {
+		for _, d := range f.Decls {
+			m, ok := d.(*ast.FuncDecl)
+			if !ok || m.Recv == nil || !settersNamed.MatchString(m.Name.Name) {
+				continue
+			}
+			typ := m.Recv.List[0].Type
+			if star, ok := typ.(*ast.StarExpr); ok {
+				typ = star.X
+			}
+			if id, ok := typ.(*ast.Ident); ok && ast.IsExported(id.Name) {
+				all = append(all, id.Name+"."+m.Name.Name)
+			}
+		}
+	})
+	return all
+}
+
+var settersNamed = regexp.MustCompile("^Set([A-Z].*)?$")
+
+// eachFile parses the package's files that are not tests.
+func eachFile(t *testing.T, fn func(name string, f *ast.File)) {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fn(name, f)
 	}
 }
 
@@ -105,19 +178,8 @@ func TestSpecsAreAllListed(t *testing.T) {
 	for _, s := range specs {
 		listed[reflect.TypeOf(s).Name()] = true
 	}
-	files, err := filepath.Glob("*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := 0
-	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
+	eachFile(t, func(name string, f *ast.File) {
 		ast.Inspect(f, func(n ast.Node) bool {
 			if s, ok := n.(*ast.TypeSpec); ok && ast.IsExported(s.Name.Name) && strings.HasSuffix(s.Name.Name, "Spec") {
 				if found++; !listed[s.Name.Name] {
@@ -126,7 +188,7 @@ func TestSpecsAreAllListed(t *testing.T) {
 			}
 			return true
 		})
-	}
+	})
 	if found != len(specs) {
 		t.Errorf("%d Specs in the source, %d in the list", found, len(specs))
 	}

@@ -135,6 +135,9 @@ func TestCredentialIsCheckedAtEachCall(t *testing.T) {
 				t.Fatalf("operation %d has no call in this test, or no name", op)
 			}
 			g := guard(t)
+			if g.node.spec.Policy != Policy(g) || g.node.Root().Cred() != g.cred {
+				t.Fatal("the node has another policy or credential")
+			}
 			g.cred.rights = AllRights.Without(op)
 			g.seen = nil
 			err := call.do(g)

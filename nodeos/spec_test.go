@@ -206,3 +206,39 @@ func TestHandOffOnlyClaimsNothing(t *testing.T) {
 		}
 	}
 }
+
+// The task of a channel is woken by packets, by those that were there before it too, and another one takes its place.
+func TestInChanSetTask(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	l := r.link("eth0")
+	d := r.domain(r.node.Root(), resctl.Spec{Name: "d"})
+	in, err := d.NewInChan(InChanSpec{Protocol: "eth0/ether"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(map[string]int)
+	task := func(name string) *Task {
+		task, err := d.NewTask(TaskSpec{Name: name, Worker: -1, Run: RunFunc(func(b Budget) Used {
+			var batch packet.Batch
+			got[name] += in.Receive(&batch)
+			b.Worker.Cache().FreeBatch(&batch)
+			return Used{}
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return task
+	}
+	l.feed(udp(t, 7, "x"), udp(t, 7, "y"))
+	r.settle()
+	in.SetTask(task("first"))
+	r.settle()
+	l.feed(udp(t, 7, "x"))
+	r.settle()
+	in.SetTask(task("second"))
+	l.feed(udp(t, 7, "x"))
+	r.settle()
+	if got["first"] != 3 || got["second"] != 1 {
+		t.Errorf("%v", got)
+	}
+}

@@ -99,6 +99,9 @@ func measured(t *testing.T) (*Node, *clock.Virtual) {
 // Where there is a worker, a run is as long as the node's clock says, whatever the fuel.
 func TestMaxRunIsMeasured(t *testing.T) {
 	n, clk := measured(t)
+	if n.Clock() != clock.Clock(clk) {
+		t.Error("the node has another clock")
+	}
 	d, err := n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: "d"}, MaxRun: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
