@@ -7,6 +7,11 @@
 // EE with its domains, routing, the graph that joins them, local protocols. [Node.Close] undoes it in
 // reverse and leaves nothing behind.
 //
+// A running node takes another Spec with [Node.Reload], which leaves alone what both have and goes back when a part cannot be had. [Node.Try]
+// and [Node.ReloadFor] put a change on trial: it is undone unless [Node.Confirm] comes in time. One lock (Node.change) makes these, the reopening of links whose
+// interface comes back, and Close wait for each other; it is held while system calls are made, so no worker may wait for it. What others
+// read meanwhile ([Node.Spec], [Node.Graph], [Node.LinkStates]) is under a second one, held for moments.
+//
 // The data plane is a configuration in Click's language. Where the file has none, [Spec.GraphText]
 // generates it from the links and EEs; it can be printed, edited and given back as `graph:`.
 //
