@@ -74,7 +74,7 @@ func StatusOf(n *node.Node) Status {
 		if err != nil {
 			continue // closed since
 		}
-		x := Link{Name: i.Name, Driver: i.Driver, Number: i.Number, MTU: i.MTU, Prefixes: i.Prefixes, Notes: slices.Clone(i.Notes), Stats: st}
+		x := Link{Name: i.Name, Driver: i.Driver, Number: i.Number, MTU: i.MTU, Prefixes: o.Prefixes(i.Name), Notes: slices.Clone(i.Notes), Stats: st}
 		if e, ok := l.(interface{ Err() error }); ok && e.Err() != nil {
 			x.Notes = append(x.Notes, e.Err().Error())
 		}

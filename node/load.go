@@ -109,6 +109,7 @@ func Parse(name string, text []byte) (*Spec, error) {
 	}
 	s.ANTS.load(get("ants"), func(pos errs.Pos) { s.protocolsAt = append(s.protocolsAt, pos) })
 	s.Routing.load(get("routing"))
+	s.Host.load(get("host"))
 	m.Close()
 	said := make(map[errs.Pos]bool) // a value that could not be read is not also judged
 	each(f.Err(), func(a *errs.At) { said[a.Pos] = true })
@@ -379,6 +380,13 @@ func (a *ANTS) load(n yamlfile.Node, protocol func(errs.Pos)) {
 	if len(a.Protocols) > MaxBundles {
 		m.Get("protocols").Errorf("%d protocols, want at most %d", len(a.Protocols), MaxBundles)
 	}
+	m.Close()
+}
+
+func (h *HostTables) load(n yamlfile.Node) {
+	m := n.Map("host")
+	h.Off, _ = m.Get("off").Bool()
+	h.Table = uint32(integer(m.Get("table"), 1<<32-1))
 	m.Close()
 }
 

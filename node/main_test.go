@@ -6,4 +6,4 @@ import (
 	"github.com/janos-os/janos/internal/leak"
 )
 
-func TestMain(m *testing.M) { leak.Main(m) }
+func TestMain(m *testing.M) { leak.Main(m, "jnnod") }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements" // their classes
+	"github.com/janos-os/janos/click/elements/hostip"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/ee/ants/element"
@@ -62,6 +63,7 @@ type Node struct {
 	spec     *Spec
 	router   *routing.Router
 	states   map[string]*LinkState
+	follower *follower // nil: the host is not followed
 	graph    *click.Router
 	graphDom *nodeos.Domain
 	graphed  string
@@ -109,7 +111,7 @@ func Start(spec *Spec, env Env) (*Node, error) {
 	}
 	n.keeper = newKeeper(n)
 	n.change.Lock()
-	for _, step := range []func() error{n.openLinks, n.startRouting, n.makePoolsHere, n.startANTS, n.startGraph, n.makeDomainsHere, n.registerProtocols} {
+	for _, step := range []func() error{n.openLinks, n.followHost, n.startRouting, n.makePoolsHere, n.startANTS, n.startGraph, n.makeDomainsHere, n.registerProtocols} {
 		if err := step(); err != nil {
 			n.change.Unlock()
 			return nil, errors.Join(err, n.Close())
@@ -152,8 +154,12 @@ func (n *Node) startRouting() error {
 	if n.env.Stepped {
 		s.Generation = 1 // the calendar is not part of a simulation
 	}
-	for _, l := range n.spec.Links {
-		s.Links = append(s.Links, l.routing())
+	for i := range n.spec.Links {
+		if l := &n.spec.Links[i]; n.addressLater(l) {
+			n.env.Log.Warn("neighbours will be looked for when the interface has an address", "link", l.Name, "interface", l.device())
+		} else {
+			s.Links = append(s.Links, l.routing())
+		}
 	}
 	r, err := routing.New(n.os.Root(), s)
 	if err != nil {
@@ -226,7 +232,7 @@ func (n *Node) startElements(src source, d *nodeos.Domain) (*click.Router, error
 	if err != nil {
 		return nil, src.place(err)
 	}
-	g, err := click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee}})
+	g, err := click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee, hostip.Key: n.hostEnv()}})
 	if err != nil {
 		return nil, src.place(err)
 	}
@@ -358,6 +364,9 @@ func (n *Node) Close() error {
 			all = append(all, n.engine.Close())
 		}
 		all = append(all, n.events.Close())
+		if n.follower != nil { // the graph's elements are gone
+			all = append(all, n.follower.close())
+		}
 		all = slices.DeleteFunc(all, func(err error) bool { return err == nil })
 		n.closed = errors.Join(all...)
 		close(n.done)

@@ -80,6 +80,10 @@ func (s *Spec) Text() string {
 		p.texts(1, "prefixes", prefixes)
 		p.flag(1, "kernel-routes", r.Kernel)
 	})
+	p.section("host", func() {
+		p.flag(1, "off", s.Host.Off)
+		p.number(1, "table", int64(s.Host.Table))
+	})
 	p.section("graph-domain", func() { p.attrs(1, &s.GraphDomain) })
 	p.list("domains", len(s.Domains), func(i int) {
 		d := &s.Domains[i]

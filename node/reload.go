@@ -90,6 +90,7 @@ func fixedKeys(a, b *Spec) (keys []string) {
 		a.ANTS.Protocol != b.ANTS.Protocol || a.ANTS.Each != b.ANTS.Each || !reflect.DeepEqual(a.ANTS.fixed(), b.ANTS.fixed()) ||
 		!samePoolOf(a, b, a.ANTS.Pool))
 	add("routing.off", a.Routing.Off != b.Routing.Off)
+	add("host", a.Host != b.Host)
 	return keys
 }
 
@@ -154,6 +155,9 @@ func (n *Node) become(s *Spec) error {
 		} else {
 			n.links[l.Name] = *l
 		}
+	}
+	if err := n.followHost(); err != nil {
+		return err
 	}
 	if err := n.makePools(s); err != nil {
 		return err

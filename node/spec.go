@@ -53,6 +53,7 @@ type Spec struct {
 	Share   resctl.Share   // weight of the node's own work, its links, beside the domains; 0: resctl.DefaultShare
 	ANTS    ANTS
 	Routing Routing
+	Host    HostTables
 
 	GraphDomain Attrs    // of the domain that Graph runs in
 	Pools       []Pool   // memory pools, parents before their parts
@@ -98,6 +99,12 @@ type Routing struct {
 	Dead     int            // missed hellos; 0: routing's default
 	Prefixes []netip.Prefix // announced beside those of the links
 	Kernel   bool           // enter the computed routes into the host's table
+}
+
+// HostTables says what the node follows of the host: addresses, routes and neighbours, where it has links on the host's interfaces.
+type HostTables struct {
+	Off   bool
+	Table uint32 // the kernel's table of routes, such as that of a VRF; 0: local and main
 }
 
 // Check reports everything that is wrong with s, in one error.

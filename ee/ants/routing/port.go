@@ -20,7 +20,6 @@ const hopLimit = 255
 type port struct {
 	router *Router
 	spec   LinkSpec
-	link   nodeos.Link
 	info   nodeos.LinkInfo
 	in     *nodeos.InChan
 	out    *nodeos.OutChan
@@ -45,7 +44,7 @@ func (r *Router) AddLink(spec LinkSpec) error {
 	if err != nil {
 		return err
 	}
-	p := &port{router: r, spec: spec, link: link, info: link.Info()}
+	p := &port{router: r, spec: spec, info: link.Info()}
 	in := nodeos.InChanSpec{
 		Worker: -1, Key: demux.Key{{Offset: 0, Value: []byte{Magic >> 8, Magic & 0xff}}},
 		Handler: p.receive,
@@ -60,11 +59,11 @@ func (r *Router) AddLink(spec LinkSpec) error {
 	case len(spec.Peers) > 0:
 		return errs.New(errs.Invalid, "routing on link %s: peers are found by hellos there, name none", spec.Name)
 	default:
-		v4 := func(px netip.Prefix) bool { return px.Addr().Is4() }
 		proto := spec.Name + "/ether/ip/udp"
 		out.Address = "255.255.255.255:3323"
-		if !slices.ContainsFunc(p.info.Prefixes, v4) {
-			if len(p.info.Prefixes) == 0 {
+		own := r.domain.Node().Prefixes(spec.Name)
+		if !slices.ContainsFunc(own, v4) {
+			if len(own) == 0 {
 				return errs.New(errs.Invalid, "routing on link %s: the interface has no IP address: give it one", spec.Name)
 			}
 			p.six = true
@@ -97,6 +96,35 @@ func (r *Router) AddLink(spec LinkSpec) error {
 		now := r.domain.Node().Clock().Now()
 		// A network that is switched on at once should not say hello at once.
 		p.helloAt.Set(now.Add(time.Duration(r.rand.Int64N(int64(helloPace)))))
+		r.originateSoon(now)
+	})
+	return nil
+}
+
+// v4 reports whether a prefix is of IPv4.
+func v4(px netip.Prefix) bool { return px.Addr().Is4() }
+
+// AddressesChanged tells that a link has other addresses than it had: neighbours are told at once, and the prefixes are announced. A link whose
+// messages were IPv6 for want of an IPv4 address, and has one now, or the other way round, begins anew. It does not wait.
+func (r *Router) AddressesChanged(name string) error {
+	r.linksMu.Lock()
+	p := r.links[name]
+	r.linksMu.Unlock()
+	if p == nil {
+		return errs.New(errs.NotFound, "routing: link %s is not in use", name)
+	}
+	if own := r.domain.Node().Prefixes(name); len(own) > 0 && p.info.Base == demux.Ether && p.six == slices.ContainsFunc(own, v4) {
+		if err := r.RemoveLink(name); err != nil {
+			return err
+		}
+		return r.AddLink(p.spec)
+	}
+	r.worker.Post(func() {
+		if r.domain.State() != nodeos.Active || !p.started {
+			return
+		}
+		now := r.domain.Node().Clock().Now()
+		r.helloSoon(p, now)
 		r.originateSoon(now)
 	})
 	return nil
@@ -237,7 +265,7 @@ func (r *Router) sendHello(p *port, leave bool, now clock.Time) {
 		header: r.header(typeHello), interval: r.spec.Hello, host: r.spec.Host, leave: leave,
 		pieces: uint16(min(len(r.db.pieces), 1<<16-1)), digest: r.db.digest,
 	}
-	for _, px := range p.link.Info().Prefixes {
+	for _, px := range r.domain.Node().Prefixes(p.spec.Name) {
 		if a := px.Addr(); len(h.addrs) < MaxAddrs && !a.IsUnspecified() && !a.IsMulticast() && !a.Is4In6() {
 			h.addrs = append(h.addrs, a.WithZone(""))
 		}

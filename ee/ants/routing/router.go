@@ -319,7 +319,7 @@ func (r *Router) originateAll(now clock.Time, all bool) {
 	}
 	prefixes := append([]netip.Prefix{r.spec.Addr.Prefix()}, r.spec.Prefixes...)
 	for _, p := range r.ports {
-		for _, px := range p.link.Info().Prefixes {
+		for _, px := range r.domain.Node().Prefixes(p.spec.Name) {
 			if px = px.Masked(); px.IsValid() && routable(px) {
 				prefixes = append(prefixes, px)
 			}
