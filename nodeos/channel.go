@@ -48,7 +48,6 @@ type InChan struct {
 	task   atomic.Pointer[Task]
 	own    *Task // the handler's; nil without one
 	closed atomic.Bool
-	held   atomic.Int64
 	cut    *CutChan // whose in-channel it is, or nil; under node.feeding
 
 	interval, tolerance time.Duration // of Rate; 0: none
@@ -179,24 +178,15 @@ func (c *InChan) SetTask(t *Task) {
 // Receive appends waiting packets to b until it is full and returns how many; the caller then owns
 // them. On the channel's worker.
 func (c *InChan) Receive(b *packet.Batch) int {
-	n := 0
-	for b.Room() > 0 {
-		p := c.ring.take()
-		if p == nil {
-			break
-		}
-		b.Append(p)
-		n++
-	}
+	n := c.ring.takeAll(b)
 	if n > 0 {
-		c.held.Add(int64(-n))
 		c.spend(n)
 	}
 	return n
 }
 
-// put charges p to the channel's domain and queues it, or drops it and counts why. It takes p. checked says that a program has checked the channel's
-// rate. On the worker that w is, which need not be the channel's.
+// put charges p to the channel's domain and queues it, or drops it and counts why. It takes p. Packets that it accepts are for the caller to count, once for
+// a batch. checked says that a program has checked the channel's rate. On the worker that w is, which need not be the channel's.
 func (c *InChan) put(w *Worker, p *packet.Packet, checked bool) bool {
 	if c.closed.Load() {
 		c.killed.Add(1)
@@ -208,28 +198,28 @@ func (c *InChan) put(w *Worker, p *packet.Packet, checked bool) bool {
 		w.cache.Free(p)
 		return false
 	}
-	if c.held.Add(1) > int64(c.quota) {
-		c.held.Add(-1)
+	if c.ring.len() >= c.quota { // before it is charged, which costs more; put decides
 		c.full.Add(1)
 		w.cache.Free(p)
 		return false
 	}
-	n := p.Len()
 	if !w.cache.Charge(p, c.domain.owner) {
-		c.held.Add(-1)
 		c.poor.Add(1)
 		w.cache.Free(p)
 		return false
 	}
 	if !c.ring.put(p) {
-		c.held.Add(-1)
 		c.full.Add(1)
 		w.cache.Free(p)
 		return false
 	}
-	c.packets.Add(1)
-	c.bytes.Add(uint64(n))
 	return true
+}
+
+// accepted counts packets that put has accepted.
+func (c *InChan) accepted(packets, bytes int) {
+	c.packets.Add(uint64(packets))
+	c.bytes.Add(uint64(bytes))
 }
 
 func (c *InChan) wake() {
@@ -242,14 +232,17 @@ func (c *InChan) wake() {
 // for is dropped at the sender's cost. It takes the packets, leaves b empty and returns how many were
 // accepted. On w, the worker it is called on.
 func (c *InChan) HandOff(w *Worker, b *packet.Batch) int {
-	n := 0
+	n, bytes := 0, 0
 	for _, p := range b.Packets() {
+		size := p.Len()
 		if c.put(w, p, false) {
 			n++
+			bytes += size
 		}
 	}
 	b.Reset()
 	if n > 0 {
+		c.accepted(n, bytes)
 		c.spend(-n)
 		c.handed.Add(uint64(n))
 		c.wake()
@@ -264,7 +257,6 @@ func (c *InChan) drain(cache *packet.Cache) {
 		n++
 		cache.Free(p)
 	}
-	c.held.Add(int64(-n))
 	c.spend(n)
 }
 
@@ -300,7 +292,7 @@ func (c *InChan) Stats() ChanStats {
 	defer c.sharing.Unlock()
 	st := ChanStats{
 		Packets: c.packets.Load(), Bytes: c.bytes.Load(), Full: c.full.Load(), Poor: c.poor.Load(), Limited: c.limited.Load(),
-		Handed: c.handed.Load(), Held: int(max(c.held.Load(), 0)),
+		Handed: c.handed.Load(), Held: c.ring.len(),
 	}
 	if s := c.cell.Load(); s != nil {
 		st.Full += s.Full.Load()

@@ -54,6 +54,7 @@ type touched struct {
 	c       *InChan
 	packets int
 	dropped int
+	bytes   int // of packets that were not dropped
 }
 
 // OpenLink opens a link with a registered driver and attaches it to its worker.
@@ -568,18 +569,19 @@ func (s *portState) mark() {
 
 // deliver puts p into c and remembers to wake it once for the batch.
 func (s *portState) deliver(w *Worker, c *InChan, p *packet.Packet) {
-	dropped := 1
-	if c.put(w, p, s.credited != nil) {
-		dropped = 0
+	bytes, dropped := p.Len(), 0
+	if !c.put(w, p, s.credited != nil) {
+		bytes, dropped = 0, 1
 	}
 	for i := len(s.wake) - 1; i >= 0; i-- {
 		if t := &s.wake[i]; t.c == c {
 			t.packets++
 			t.dropped += dropped
+			t.bytes += bytes
 			return
 		}
 	}
-	t := touched{c, 1, dropped}
+	t := touched{c, 1, dropped, bytes}
 	if len(s.wake) == cap(s.wake) { // many channels in one batch: settle the oldest now
 		s.settle(w, &s.wake[0])
 		s.wake[0] = t
@@ -590,7 +592,8 @@ func (s *portState) deliver(w *Worker, c *InChan, p *packet.Packet) {
 
 // settle wakes who has got packets and bills it for them.
 func (s *portState) settle(w *Worker, t *touched) {
-	if t.packets > t.dropped {
+	if n := t.packets - t.dropped; n > 0 {
+		t.c.accepted(n, t.bytes)
 		t.c.wake()
 	}
 	w.bill(t.c.domain, t.packets, t.dropped)

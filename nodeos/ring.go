@@ -11,8 +11,9 @@ import (
 // whose turn it is).
 type ring struct {
 	mask  uint64
+	limit int64 // packets at most
 	slots []slot
-	_     [40]byte
+	_     [32]byte
 	head  atomic.Uint64 // next to take
 	_     [56]byte
 	tail  atomic.Uint64 // next to put
@@ -23,13 +24,13 @@ type slot struct {
 	p   *packet.Packet
 }
 
-// newRing makes a ring of at least n slots.
+// newRing makes a ring that holds n packets.
 func newRing(n int) *ring {
 	size := uint64(2)
 	for size < uint64(n) {
 		size *= 2
 	}
-	r := &ring{mask: size - 1, slots: make([]slot, size)}
+	r := &ring{mask: size - 1, limit: int64(n), slots: make([]slot, size)}
 	for i := range r.slots {
 		r.slots[i].seq.Store(uint64(i))
 	}
@@ -39,6 +40,10 @@ func newRing(n int) *ring {
 func (r *ring) put(p *packet.Packet) bool {
 	for {
 		t := r.tail.Load()
+		// Only takers move the head, and another putter would have moved the tail, so there are not more than this.
+		if int64(t-r.head.Load()) >= r.limit {
+			return false
+		}
 		s := &r.slots[t&r.mask]
 		switch d := int64(s.seq.Load() - t); {
 		case d == 0:
@@ -71,4 +76,40 @@ func (r *ring) take() *packet.Packet {
 	}
 }
 
-func (r *ring) len() int { return int(r.tail.Load() - r.head.Load()) }
+// takeAll moves packets to b until it is full, and returns how many.
+func (r *ring) takeAll(b *packet.Batch) (taken int) {
+	for room := uint64(b.Room()); room > 0; {
+		h, n := r.head.Load(), uint64(0)
+		for n < room && r.slots[(h+n)&r.mask].seq.Load() == h+n+1 {
+			n++
+		}
+		if n == 0 {
+			if r.head.Load() == h {
+				break
+			}
+			continue // another taker was faster
+		}
+		if !r.head.CompareAndSwap(h, h+n) {
+			continue
+		}
+		for i := h; i < h+n; i++ { // they are ours, and full
+			s := &r.slots[i&r.mask]
+			b.Append(s.p)
+			s.p = nil
+			s.seq.Store(i + r.mask + 1)
+		}
+		taken += int(n)
+		room -= n
+	}
+	return taken
+}
+
+// len returns how many packets are in the ring.
+func (r *ring) len() int {
+	for {
+		h := r.head.Load()
+		if n := r.tail.Load() - h; r.head.Load() == h {
+			return int(n)
+		}
+	}
+}

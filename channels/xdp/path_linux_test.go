@@ -249,9 +249,9 @@ func TestTwoNodes(t *testing.T) {
 			}
 		}
 	}
-	conformance.Until(t, func() bool { return stuck.Stats().Full == 5 && free.Stats().Packets == 8 })
-	if x, y := stuck.Stats(), free.Stats(); x.Packets != 3 || y.Full != 0 {
-		t.Errorf("%+v and %+v", x, y)
+	conformance.Until(t, func() bool { return stuck.Stats().Full == 5 && stuck.Stats().Packets == 3 && free.Stats().Packets == 8 })
+	if st := free.Stats(); st.Full != 0 {
+		t.Errorf("%+v", st)
 	}
 	must(t, a.Close())
 	if _, err := beyond.WriteToUDP([]byte("still"), udpAddr("10.78.0.1:7000")); err != nil {
