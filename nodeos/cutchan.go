@@ -502,7 +502,10 @@ func (c *CutChan) Where() (where, why string) {
 }
 
 // Close ends the channel, as InChan.Close does.
-func (c *CutChan) Close() { c.in.Close() }
+func (c *CutChan) Close() {
+	c.in.Close()
+	c.in.domain.node.RevokeObject(c)
+}
 
 // Stats returns the counters of both forms together.
 func (c *CutChan) Stats() CutStats {

@@ -66,7 +66,7 @@ func objects(r *rig, d *Domain) (objs map[DescKind]any, closes map[DescKind]func
 			DomainDesc: d, TaskDesc: task, InChanDesc: in, OutChanDesc: out, CutChanDesc: cut, MemPoolDesc: pool, HeapDesc: heap, RegionDesc: region,
 			TimerDesc: d.NewTimer(-1, func(clock.Time) {}), CondDesc: d.NewCond(), FileDesc: file, CredDesc: NewCred("c", 0),
 		}, map[DescKind]func(){
-			TaskDesc: task.Close, InChanDesc: in.Close, OutChanDesc: out.Close, MemPoolDesc: func() { fail(pool.Close()) }, HeapDesc: heap.Close,
+			TaskDesc: task.Close, InChanDesc: in.Close, OutChanDesc: out.Close, CutChanDesc: cut.Close, MemPoolDesc: func() { fail(pool.Close()) }, HeapDesc: heap.Close,
 			RegionDesc: region.Close, FileDesc: func() { fail(file.Close()) },
 		}
 }

@@ -17,7 +17,8 @@
 // closed; then it is dead and its parent is told, once.
 //
 // What else the NodeOS has: a bound on runs (DomainSpec.MaxRun), memory that several domains share ([MemPool]), credentials that a
-// [Policy] checks at each call that creates or modifies ([Cred]). docs/nodeos.md maps its terms to ours.
+// [Policy] checks at each call that creates or modifies ([Cred]), memory by the block and by the page ([Heap], [Region]), integers that stand for
+// objects ([Descriptor]). docs/nodeos.md maps its terms to ours.
 //
 // Kinds of calls. Methods that say "on its worker" belong to the goroutine of the worker, and the
 // packet path consists of those only: they never wait and never allocate. All other methods are
