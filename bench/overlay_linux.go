@@ -16,7 +16,7 @@ import (
 func init() {
 	register(Scenario{Name: "udp-overlay", Tier: "socket", Driver: "udp", Title: "the UDP driver beside one packet per system call",
 		Text: "Datagrams over the loopback interface, from one socket to one neighbour (64 bytes each) and to eight in turn (64, 256, 576 and 1,400 bytes in turn), " +
-			"64 on their way at a time. 'driver' is package channels/udp: packets are allocated, filled, given to the sending link, and taken from the receiving links into " +
+			"256 on their way at a time, a worker's batch. 'driver' is package channels/udp: packets are allocated, filled, given to the sending link, and taken from the receiving links into " +
 			"packets, which are freed. 'single' is the same with sendto and read for each, without packets: the least that a program could do. Processor time of the process, " +
 			"both ends included. 'bundles' is the driver with the option by which packets to one neighbour share datagrams, at both ends. The receivers check number, length and content of what came; a loss fails the run.",
 		Open: openOverlay})
@@ -25,7 +25,7 @@ func init() {
 // overlaySizes are the lengths of the mixed load.
 var overlaySizes = []int{64, 256, 576, 1400}
 
-const overlayBatch = 64
+const overlayBatch = packet.MaxBatch
 
 // overlay is a sender and some receivers, as links and as plain sockets.
 type overlay struct {

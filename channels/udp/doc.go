@@ -6,7 +6,7 @@
 // fills them in); the source is the socket's own address.
 //
 // A link is opened as driver "udp" with the local address as device, such as 10.0.0.1:3322, [::]:3322 (which also carries IPv4) or 127.0.0.1:0
-// (any free port, see [Link.Local]). Datagrams travel in batches of up to 64 per system call. Of such a batch, datagrams of one length to
+// (any free port, see [Link.Local]). Up to 256 datagrams, in up to 64 messages, travel with a system call. Of such a batch, datagrams of one length to
 // one address pass the kernel as one (UDP_SEGMENT); a shorter one may end a run. The kernel joins what comes from one sender likewise
 // (UDP_GRO), and the link takes it apart. Datagrams to one address stay in order; those to different ones may overtake each other. What the kernel
 // refuses of this is in the link's notes, and the link works without. The host's stack has the address, so claims

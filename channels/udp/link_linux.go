@@ -5,7 +5,7 @@ package udp
 //  1. Receive  takes up to 32 messages from the kernel in one system call, each into a buffer of its own
 //  2. split    copies the datagrams of a message, of which there are several where the kernel has joined them, to packets; what the
 //     batch has no room for waits for the next one
-//  3. Send     copies packets to where datagrams are collected; 64 of them, or Flush at the end of the worker's turn, go out in one
+//  3. Send     copies packets to where datagrams are collected; 256 of them, 64 messages, or Flush at the end of the worker's turn, go out in one
 //     system call, as runs
 //
 // All belong to the worker and take no lock; the mutex guards the control side.

@@ -3,6 +3,7 @@ package sys
 import (
 	"encoding/binary"
 	"net/netip"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -81,7 +82,7 @@ func (q *MsgQueue) SetOne(i, from int, addr netip.AddrPort, v6 bool) {
 }
 
 // SetRun makes n buffers, from the given one on, message i to addr; v6 as in SetTo. The kernel cuts it into datagrams
-// of segment bytes, the last of which may be shorter (UDP_SEGMENT, Linux 4.18). It takes no more than 64 datagrams and 65507 bytes.
+// of segment bytes, the last of which may be shorter (UDP_SEGMENT, Linux 4.18). It takes no more than UDPMaxSegments datagrams and 65507 bytes.
 func (q *MsgQueue) SetRun(i, from, n, segment int, addr netip.AddrPort, v6 bool) {
 	q.parts(i, from, n)
 	q.name(i, addr, v6)
@@ -137,6 +138,28 @@ func (q *MsgQueue) Segment(i int) int {
 // UDPSegments reports by the error whether UDP socket fd takes the messages of SetRun (Linux 4.18).
 func UDPSegments(fd int) error {
 	return unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 0) // of messages that do not say: one datagram
+}
+
+var moreSegments atomic.Bool
+
+// UDPMaxSegments returns how many datagrams a message of SetRun may have: 64, or 128 with newer kernels, which is asked by sending one to a socket of its
+// own on the loopback interface.
+func UDPMaxSegments() int {
+	const few, many = 64, 128
+	if moreSegments.Load() {
+		return many
+	}
+	fd, addr, err := OpenUDP(netip.MustParseAddrPort("127.0.0.1:0"), 1<<16)
+	if err != nil {
+		return few
+	}
+	defer unix.Close(fd)
+	if unix.SetsockoptInt(fd, unix.SOL_UDP, unix.UDP_SEGMENT, 1) != nil ||
+		unix.Sendto(fd, make([]byte, many), unix.MSG_DONTWAIT, &unix.SockaddrInet4{Port: int(addr.Port()), Addr: addr.Addr().As4()}) != nil {
+		return few // perhaps only here, where the interface may be down
+	}
+	moreSegments.Store(true)
+	return many
 }
 
 // JoinUDP makes UDP socket fd receive datagrams of one length from one sender joined to long messages (UDP_GRO, Linux 5.0).

@@ -10,12 +10,12 @@ import (
 	"net/netip"
 
 	"github.com/janos-os/janos/internal/sys"
+	"github.com/janos-os/janos/packet"
 )
 
-// Limits of a run, a message that the kernel cuts into datagrams.
 const (
-	maxRunPackets = 64
-	maxRunBytes   = 65507
+	maxPackets  = packet.MaxBatch // of a flush
+	maxRunBytes = 65507           // of a run, a message that the kernel cuts into datagrams
 )
 
 const (
@@ -33,6 +33,7 @@ type Datagrams struct {
 	msgs     *sys.MsgQueue
 	single   *sys.MsgQueue // for a run that was refused
 	join, v6 bool
+	most     int // datagrams of a run
 	bundle   int // the length of bundles; 0: each packet is a datagram
 	n        int // packets
 
@@ -70,7 +71,7 @@ type piece struct {
 
 // NewDatagrams returns an empty collection for a socket of IPv6 if v6, which reaches IPv4 by mapped addresses, or of IPv4.
 func NewDatagrams(v6 bool) *Datagrams {
-	return &Datagrams{msgs: sys.NewMsgQueue(), single: sys.NewMsgQueue(), v6: v6, arena: make([]byte, arenaSize)}
+	return &Datagrams{msgs: sys.NewMsgQueue(), single: sys.NewMsgQueue(), v6: v6, most: sys.UDPMaxSegments(), arena: make([]byte, arenaSize)}
 }
 
 // Join makes Put join datagrams of one length to one address to a run, or ends that. The socket must take what
@@ -86,7 +87,7 @@ func (d *Datagrams) Bundle(length int) { d.bundle = length }
 // Put takes a copy of b, at most 65507 bytes, or with Bundle that length less BundleOverhead, which may be empty, to be sent to an address. It
 // returns false, and takes nothing, if it has no room: then Flush must come first.
 func (d *Datagrams) Put(b []byte, to netip.AddrPort) bool {
-	if d.n == sys.MaxMsgs {
+	if d.n == maxPackets {
 		return false
 	}
 	r, slot := d.find(to)
@@ -125,7 +126,7 @@ func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8) 
 			d.bundled(r, p, b)
 			return true
 		}
-		if d.join && used >= d.bundle/2 && r.count < maxRunPackets && (r.count+1)*d.bundle <= maxRunBytes {
+		if d.join && used >= d.bundle/2 && r.count < d.most && (r.count+1)*d.bundle <= maxRunBytes {
 			end := r.start + d.bundle
 			if p.end == d.tip && d.tip+d.bundle <= len(d.arena) {
 				p.end += d.bundle
@@ -147,7 +148,7 @@ func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8) 
 		}
 		r.full = true
 	}
-	i, ok := d.take(d.bundle, d.bundle)
+	i, ok := d.first(d.bundle)
 	if !ok {
 		return false
 	}
@@ -175,7 +176,7 @@ func (d *Datagrams) bundled(r *run, p *piece, b []byte) {
 
 // fits reports whether a datagram of n bytes may be joined to a run.
 func (d *Datagrams) fits(r *run, n int) bool {
-	return d.join && !r.full && n > 0 && n <= r.segment && r.count < maxRunPackets && r.bytes+n <= maxRunBytes
+	return d.join && !r.full && n > 0 && n <= r.segment && r.count < d.most && r.bytes+n <= maxRunBytes
 }
 
 // extend joins b to a run.
@@ -207,7 +208,7 @@ func (d *Datagrams) extend(r *run, b []byte) bool {
 
 // begin makes b the first of a run, whose number stands in the given slot from now on.
 func (d *Datagrams) begin(b []byte, to netip.AddrPort, slot uint8) bool {
-	i, ok := d.take(len(b), len(b))
+	i, ok := d.first(len(b))
 	if !ok {
 		return false
 	}
@@ -230,10 +231,18 @@ func (d *Datagrams) add(r run) *run {
 	return &d.runs[d.last]
 }
 
+// first returns a piece of the arena for a run that is to begin, if there may be another one.
+func (d *Datagrams) first(size int) (i uint8, ok bool) {
+	if d.nruns == len(d.runs) {
+		return 0, false
+	}
+	return d.take(size, size)
+}
+
 // take returns a piece of the arena of the wanted size, or of the least if there is no more.
 func (d *Datagrams) take(least, wanted int) (i uint8, ok bool) {
 	size := min(wanted, len(d.arena)-d.tip)
-	if size < least {
+	if size < least || d.nparts == len(d.pieces) {
 		return 0, false
 	}
 	d.pieces[d.nparts] = piece{from: d.tip, to: d.tip, end: d.tip + size}

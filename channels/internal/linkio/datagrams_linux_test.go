@@ -213,7 +213,7 @@ func TestDatagramsOrder(t *testing.T) {
 		}
 		for range 300 {
 			active, sizes := 1+rng.IntN(len(ends)), []int{0, 1, 64, 64, 64, 64, 500, 1400, 9000, 65507}[:1+rng.IntN(10)]
-			for range 1 + rng.IntN(sys.MaxMsgs) {
+			for range 1 + rng.IntN(maxPackets) {
 				e := ends[rng.IntN(active)]
 				b := make([]byte, sizes[rng.IntN(len(sizes))])
 				for i := range b {
@@ -244,15 +244,22 @@ func TestDatagramsAreJoined(t *testing.T) {
 	r := newRig(t)
 	r.grams.Join(true)
 	b := make([]byte, 100)
-	for i := range sys.MaxMsgs {
+	for i := range maxPackets {
 		if !r.grams.Put(b, r.to) {
 			t.Fatalf("full with %d", i)
 		}
 	}
-	if r.grams.Put(b, r.to) || r.grams.nruns != 1 || r.grams.nparts != 1 {
-		t.Errorf("%d datagrams to one address: %d runs of %d pieces", r.grams.n, r.grams.nruns, r.grams.nparts)
+	runs := maxPackets / sys.UDPMaxSegments()
+	if r.grams.Put(b, r.to) || r.grams.nruns != runs || r.grams.nparts != runs {
+		t.Errorf("%d datagrams to one address: %d runs of %d pieces, want %d", r.grams.n, r.grams.nruns, r.grams.nparts, runs)
 	}
 	r.flush(nil)
+	for i := range sys.MaxMsgs + 1 {
+		if ok := r.grams.Put(b, netip.AddrPortFrom(r.to.Addr(), uint16(1+i))); ok != (i < sys.MaxMsgs) {
+			t.Errorf("address %d is taken: %v", i, ok)
+		}
+	}
+	r.flush(func(error, int) Next { return Stop })
 	for i := range sys.MaxMsgs {
 		r.grams.Put(b, netip.AddrPortFrom(r.to.Addr(), uint16(1+i%8)))
 	}
@@ -321,7 +328,7 @@ func TestDatagramsBundle(t *testing.T) {
 		bytesPut := 0
 		for range 300 {
 			active, sizes := 1+rng.IntN(len(ends)), []int{64, 0, 1, 256, 576, 700, 735, 1400, length - BundleOverhead}[:1+rng.IntN(9)]
-			for range 1 + rng.IntN(sys.MaxMsgs) {
+			for range 1 + rng.IntN(maxPackets) {
 				e := ends[rng.IntN(active)]
 				b := make([]byte, sizes[rng.IntN(len(sizes))])
 				for i := range b {
