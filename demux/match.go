@@ -2,6 +2,7 @@ package demux
 
 import (
 	"encoding/binary"
+	"math/bits"
 
 	"github.com/janos-os/janos/packet"
 )
@@ -275,36 +276,42 @@ func (n *node) lookup(w *path, data []byte, d int) (id uint32, ok bool) {
 	for i := range n.loads {
 		raw[i&(maxLoads-1)], have[i&(maxLoads-1)] = w.load(&n.loads[i], data)
 	}
-	var age uint64
+	// First all filters are asked without a branch that depends on the answer, for which group it is differs from packet to packet, and the processor would
+	// guess wrong and wait for the packet's bytes to find out.
+	var maybe uint64
 	for i := range n.probes {
 		p := &n.probes[i]
-		if ok && !p.same {
-			return id, true
+		if p.slow {
+			maybe |= 1 << (i & 63)
+			continue
 		}
-		row := 0
+		if have[p.load[0]&(maxLoads-1)] < p.need[0] || have[p.load[1]&(maxLoads-1)] < p.need[1] {
+			continue
+		}
+		h := raw[p.load[0]&(maxLoads-1)]&p.mask[0]*hashMul[0] + raw[p.load[1]&(maxLoads-1)]&p.mask[1]*hashMul[1]
+		f := h >> (p.fshift & 63)
+		maybe |= p.filter[f/64] >> (f % 64) & 1 << (i & 63)
+	}
+	var age uint64
+	var level int16
+	for ; maybe != 0; maybe &= maybe - 1 {
+		p := &n.probes[bits.TrailingZeros64(maybe)]
+		if ok && p.bits != level {
+			break
+		}
+		row, hit := 0, false
 		t := &p.group.table
-		if !p.slow {
-			l0, l1 := p.load[0]&(maxLoads-1), p.load[1]&(maxLoads-1)
-			if have[l0] < p.need[0] || have[l1] < p.need[1] {
-				continue
-			}
-			key := [2]uint64{raw[l0] & p.mask[0], raw[l1] & p.mask[1]}
-			h := key[0]*hashMul[0] + key[1]*hashMul[1]
-			if f := h >> p.fshift; p.filter[f/64]>>(f%64)&1 == 0 {
-				continue
-			}
-			var hit bool
-			if row, hit = t.get(key[:len(p.group.shape)], h); !hit {
-				continue
-			}
+		if p.slow {
+			row, hit = p.group.lookup(w, data, d)
 		} else {
-			var hit bool
-			if row, hit = p.group.lookup(w, data, d); !hit {
-				continue
-			}
+			key := [2]uint64{raw[p.load[0]&(maxLoads-1)] & p.mask[0], raw[p.load[1]&(maxLoads-1)] & p.mask[1]}
+			row, hit = t.get(key[:p.words], key[0]*hashMul[0]+key[1]*hashMul[1])
+		}
+		if !hit {
+			continue
 		}
 		if n, a := t.rule(row); !ok || a < age || a == age && n < id {
-			id, age, ok = n, a, true
+			id, age, level, ok = n, a, p.bits, true
 		}
 	}
 	return id, ok

@@ -76,8 +76,9 @@ type probe struct {
 	fshift uint8
 	load   [2]uint8 // index into loads
 	need   [2]int8
-	same   bool // the group before it has as many bits, so both must be asked for the older rule
+	words  int8 // of the group's keys, if not slow
 	slow   bool // more words, or ones that are not in loads
+	bits   int16
 	group  *group
 }
 
@@ -137,12 +138,11 @@ func (n *node) finish() {
 	slices.SortStableFunc(n.groups, func(a, b *group) int { return b.bits - a.bits })
 	n.loads = nil
 	n.probes = make([]probe, 0, len(n.groups))
-	for i, g := range n.groups {
+	for _, g := range n.groups {
 		t := &g.table
 		p := probe{
 			filter: t.filter, fshift: uint8(t.fshift), group: g,
-			same: i > 0 && n.groups[i-1].bits == g.bits,
-			slow: len(g.shape) > 2,
+			bits: int16(g.bits), words: int8(len(g.shape)), slow: len(g.shape) > 2,
 		}
 		for k, pc := range g.shape {
 			l := load{pc.depth, pc.anchor, pc.off}

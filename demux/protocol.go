@@ -88,5 +88,24 @@ func (p Protocol) Top() Layer {
 	return p.Layers[len(p.Layers)-1]
 }
 
+// ParseAddress parses an address of the topmost protocol, as the function of that name does, which has to be of the version of the IP that it stands on.
+func (p Protocol) ParseAddress(s string) (Address, error) {
+	a, err := ParseAddress(p.Top(), s)
+	if err != nil || !a.Prefix.IsValid() {
+		return a, err
+	}
+	for i := len(p.Layers) - 1; i >= 0; i-- {
+		l := p.Layers[i]
+		if l != IPv4 && l != IPv6 {
+			continue
+		}
+		if a.Prefix.Addr().Is4() != (l == IPv4) {
+			return Address{}, errs.New(errs.Invalid, "%s address %.80q: protocol string %s wants one of %s", p.Top(), s, p, l)
+		}
+		break
+	}
+	return a, nil
+}
+
 // On reports whether p names the link called name.
 func (p Protocol) On(name string) bool { return p.Link == AnyLink || p.Link == name }

@@ -21,8 +21,8 @@ type table struct {
 	stale  int      // keys removed since build, whose bits are still in the filter
 }
 
-// filterBits is how many bits the filter has for each key, at least: one in 16 absent keys passes.
-const filterBits = 16
+// filterBits is how many bits the filter has for each key, at least: one in 32 absent keys passes, at most.
+const filterBits = 32
 
 // hashMul are odd random numbers, by word. Drawing them at the start keeps whoever chooses keys from choosing collisions.
 var hashMul = func() (m [maxWords]uint64) {

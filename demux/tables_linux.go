@@ -220,7 +220,7 @@ func (t *Tables) newTab(g *group) (_ *tab, err error) {
 	for size < 2*g.table.len() {
 		size *= 2
 	}
-	b := &tab{size: size, nbits: size * filterBits}
+	b := &tab{size: size, nbits: size * filterBits / 2}
 	b.mul = t.mul
 	b.shift = 64 - bits.TrailingZeros(uint(b.nbits))
 	defer func() {
