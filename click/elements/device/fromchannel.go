@@ -20,6 +20,8 @@ func init() {
 			Args: []string{
 				"PROTOCOL: Protocol string, such as eth0/ether/ip/udp; if/... for any link.", "ADDRESS: Local address of the topmost protocol, such as :3322.", "KEY: Demultiplexing key over the payload.",
 				"QUOTA: Packets that may wait; default 256.", "BURST: Packets pushed at a time; default 32.",
+				"RATE: Packets per second that are taken at most; the others are dropped and counted. Default: any number.",
+				"RATE_BURST: Packets that may come at once under RATE; default: what comes in 10 ms.",
 			},
 			Handlers: handlers, Example: "FromChannel(eth0/ether/ip/udp, :3322) -> ...;", See: []string{"ToChannel", "FromDevice"},
 		},
@@ -62,7 +64,7 @@ func (e *FromChannel) Configure(a *click.Args) {
 				k, err := demux.ParseKey(text)
 				e.spec.Key = k
 				return err
-			}), quota, burst)
+			}), quota, burst, click.Key("RATE", click.IntRange(&e.spec.Rate, 1, nodeos.MaxRate)), click.Key("RATE_BURST", click.IntRange(&e.spec.Burst, 1, nodeos.MaxBurst)))
 	}
 	if a.OK() {
 		rule := demux.Rule{Key: e.spec.Key}
@@ -176,6 +178,6 @@ func (e *FromChannel) AddHandlers(h *click.Handlers) {
 	h.Read("stats", func() string {
 		s := e.ch.Stats()
 		return "packets " + strconv.FormatUint(s.Packets, 10) + "\nbytes " + strconv.FormatUint(s.Bytes, 10) + "\nfull " + strconv.FormatUint(s.Full, 10) +
-			"\npoor " + strconv.FormatUint(s.Poor, 10) + "\nheld " + strconv.Itoa(s.Held) + "\n"
+			"\nlimited " + strconv.FormatUint(s.Limited, 10) + "\npoor " + strconv.FormatUint(s.Poor, 10) + "\nheld " + strconv.Itoa(s.Held) + "\n"
 	})
 }
