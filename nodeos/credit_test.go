@@ -215,7 +215,7 @@ func TestLostPacketsGiveTheirCreditBack(t *testing.T) {
 	}
 	idle.full = false
 	idle.rx.Wake()
-	wait(3 * auditPause)
+	wait(auditIdle + 3*auditPause)
 	if n := room(); n != 10 || c.lost != 7 {
 		t.Errorf("room for %d, and %d are taken for lost", n, c.lost)
 	}
@@ -225,7 +225,7 @@ func TestLostPacketsGiveTheirCreditBack(t *testing.T) {
 	l.rx.Wake()
 	r.settle()
 	receive(t, c, 2)
-	wait(4 * auditPause)
+	wait(auditIdle + 4*auditPause)
 	if n := room(); n != 10 || c.lost != 5 {
 		t.Errorf("room for %d, and %d are taken for lost", n, c.lost)
 	}
@@ -240,7 +240,7 @@ func TestLostPacketsGiveTheirCreditBack(t *testing.T) {
 	if n := room(); n != 9 {
 		t.Errorf("room for %d with one missing that was not noted", n)
 	}
-	wait(4 * auditPause)
+	wait(auditIdle + 4*auditPause)
 	if n := room(); n != 10 {
 		t.Errorf("room for %d at the end", n)
 	}
