@@ -112,7 +112,7 @@ func (d *Domain) newInChan(spec InChanSpec) (*InChan, error) {
 		if c.proto, err = demux.ParseProtocol(spec.Protocol); err != nil {
 			return nil, err
 		}
-		if c.local, err = demux.ParseAddress(c.proto.Top(), spec.Address); err != nil {
+		if c.local, err = c.proto.ParseAddress(spec.Address); err != nil {
 			return nil, err
 		}
 	}

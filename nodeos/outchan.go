@@ -129,22 +129,22 @@ func (d *Domain) newOutChan(spec OutChanSpec) (*OutChan, error) {
 
 // parseAddresses finds what goes into the headers of the top protocol and, with anep on top, of udp.
 func (c *OutChan) parseAddresses(spec OutChanSpec) error {
-	top, address := c.proto.Top(), spec.Address
-	if top == demux.ANEP {
-		a, err := demux.ParseAddress(top, spec.Address)
+	p, address := c.proto, spec.Address
+	if p.Top() == demux.ANEP {
+		a, err := p.ParseAddress(spec.Address)
 		if err != nil {
 			return err
 		}
 		c.anep = a.Type
-		top, address = demux.UDP, spec.Peer
+		p.Layers, address = p.Layers[:len(p.Layers)-1], spec.Peer
 	} else if spec.Peer != "" {
-		return errs.New(errs.Invalid, "out-channel %s: a Peer is for anep on top: the remote address of %s goes into Address", spec.Protocol, top)
+		return errs.New(errs.Invalid, "out-channel %s: a Peer is for anep on top: the remote address of %s goes into Address", spec.Protocol, p.Top())
 	}
 	var err error
-	if c.remote, err = demux.ParseAddress(top, address); err != nil {
+	if c.remote, err = p.ParseAddress(address); err != nil {
 		return err
 	}
-	c.local, err = demux.ParseAddress(top, spec.Source)
+	c.local, err = p.ParseAddress(spec.Source)
 	return err
 }
 
