@@ -27,9 +27,9 @@ type device struct {
 	worker  forwarder // what forwards in user space; nil: the kernel does it all
 	closers []func() error
 
+	note  string  // about its generator; may be empty
 	lost  uint64  // in closed loops, where nothing should be
 	found float64 // loss-free rate of the former round
-	bound bool
 }
 
 // forwarder is a thread, or more, that forwards.
@@ -92,13 +92,6 @@ func (d *device) open(e *Env, l loads) (err error) {
 	}
 	d.later(in.close)
 	return d.chain.source.Do(func() error {
-		live, err := openLiveOut("a0", l.to, macA0, chainPort, l.ports, l.chunk)
-		if err != nil {
-			return err
-		}
-		d.later(live.close)
-		d.rates = &tester{clock: e.Clock, out: live, in: in, stall: stall}
-		d.closed = d.rates
 		if !l.live {
 			out, err := openPacketOut("a0", chainTraffic(l.to))
 			if err != nil {
@@ -106,6 +99,19 @@ func (d *device) open(e *Env, l loads) (err error) {
 			}
 			d.later(out.close)
 			d.closed = &tester{clock: e.Clock, out: out, in: in, stall: stall}
+		}
+		live, err := openLiveOut("a0", l.to, macA0, chainPort, l.ports, l.chunk)
+		if !l.live && errs.KindOf(err) == errs.NotSupported {
+			d.rates, d.note = d.closed, "Rates are by an AF_PACKET generator: "+err.Error()
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		d.later(live.close)
+		d.rates = &tester{clock: e.Clock, out: live, in: in, stall: stall}
+		if l.live {
+			d.closed = d.rates
 		}
 		return nil
 	})
@@ -175,16 +181,21 @@ func (d *device) oneCore(cpu, soft, n, window int) (c cost, err error) {
 // deviceCore runs fn with everything of the device on one processor - reception (a thread of the kernel polls the router's first
 // interface), forwarder, sink - and the generator on another.
 func (d *device) deviceCore(generator, cpu int, fn func() error) (err error) {
-	undo, err := d.place(cpu, urgent)
-	if err != nil {
-		return err
-	}
-	defer func() { err = firstError(err, undo()) }()
 	off, err := threadedNAPI(d.chain.router, "r0", cpu)
 	if err != nil {
 		return err
 	}
 	defer func() { err = firstError(err, off()) }()
+	return d.twoCores(generator, cpu, fn)
+}
+
+// twoCores runs fn with generator and reception, up to the forwarder's ring, on one processor, and the forwarder and the sink on another.
+func (d *device) twoCores(generator, cpu int, fn func() error) (err error) {
+	undo, err := d.place(cpu, urgent)
+	if err != nil {
+		return err
+	}
+	defer func() { err = firstError(err, undo()) }()
 	return pinned(generator, func() error {
 		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, urgent); err != nil {
 			return err
@@ -218,6 +229,9 @@ func (d *device) overload(e *Env, rate float64) (excess, error) {
 
 // throughput searches the loss-free rate, times frames at half of it and offers twice as much. The caller is deviceCore.
 func (d *device) throughput(e *Env, r *Round) error {
+	if d.note != "" {
+		r.Note("%s", d.note)
+	}
 	f, err := d.lossFree(e, e.tries())
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func (p *packetIn) wait(d time.Duration) {
 
 func (p *packetIn) close() error { return p.ring.Close() }
 
-// countIn is an eBPF program that checks and drops stamped frames where they arrive; what is not stamped is the host's. It does not know
+// countIn is an eBPF program that checks and drops stamped frames where they arrive; what is not stamped, or of another run, is the host's or another sink's. It does not know
 // a frame that came twice from one that was overtaken: both are late.
 type countIn struct {
 	attached link.Link
@@ -248,10 +248,11 @@ func countCode(state int, at hook) asm.Instructions {
 	for _, s := range []struct {
 		name string
 		off  int16
-	}{{"late", inLate}, {"corrupted", inCorrupted}, {"foreign", inForeign}} {
+		then string
+	}{{"late", inLate, "drop"}, {"corrupted", inCorrupted, "drop"}, {"foreign", inForeign, "pass"}} {
 		b := bump(s.off)
 		b[0] = b[0].WithSymbol(s.name)
-		ins = append(append(ins, b...), asm.Ja.Label("drop"))
+		ins = append(append(ins, b...), asm.Ja.Label(s.then))
 	}
 	return append(ins, asm.Mov.Imm(asm.R0, pass).WithSymbol("pass"), asm.Return())
 }

@@ -14,7 +14,7 @@ import (
 func init() {
 	register(Scenario{Name: "channel-isolation", Tier: "kernel", Driver: "xdp", Root: true,
 		Title: "a channel with a limit is flooded: what its neighbour loses",
-		Text: "Two domains on one node, one worker, on a chain of namespaces as in xdp-l2fwd: the neighbour forwards frames of one UDP port from one interface to the other, the attacked domain has a channel for the next port " +
+		Text: "Two domains on one node, one worker, on a chain of namespaces as in xdp-l2fwd, but reception, where the limit is kept, on the generator's processor and only the worker and the sink on the last one: the neighbour forwards frames of one UDP port from one interface to the other, the attacked domain has a channel for the next port " +
 			"that accepts 100,000 packets a second and frees them. 'capacity' is the neighbour's loss-free rate alone. Then half of that is offered to the neighbour: 'quiet' without other traffic, 'flooded' with a million or more packets a second to the " +
 			"attacked channel in between. 'lost' are the neighbour's frames, delays are from generator to sink, of one frame in sixteen; each is the best of some tries, taken in turn. " +
 			"'accepted' is what the attacked channel got, through its limit.",
@@ -29,7 +29,10 @@ const (
 type isolationTrial struct {
 	env  *Env
 	dev  *device
+	near *nodeos.InChan // the neighbour's
 	at   *nodeos.InChan // the attacked
+	in   nodeos.Link
+	out  nodeos.Link
 	cpus []int
 }
 
@@ -81,7 +84,13 @@ func (t *isolationTrial) open() error {
 		key := demux.Key{{Offset: dportAt, Value: []byte{byte(port >> 8), byte(port)}}} // destination port of UDP over IPv4 without options
 		return dom.NewInChan(nodeos.InChanSpec{Protocol: "r0", Key: key, Quota: l2fwdRing / 2, Rate: rate, Handler: handler})
 	}
-	if _, err := domain("neighbour", chainPort, 0, nil); err != nil {
+	if t.in, err = n.Link("r0"); err != nil {
+		return err
+	}
+	if t.out, err = n.Link("r1"); err != nil {
+		return err
+	}
+	if t.near, err = domain("neighbour", chainPort, 0, nil); err != nil {
 		return err
 	}
 	t.at, err = domain("attacked", chainPort+1, attackedRate, func(w *nodeos.Worker, b *packet.Batch) { w.Cache().FreeBatch(b) })
@@ -91,7 +100,7 @@ func (t *isolationTrial) open() error {
 // Measure implements Trial.
 func (t *isolationTrial) Measure(r *Round) error {
 	d := t.dev
-	return d.deviceCore(t.cpus[0], t.cpus[len(t.cpus)-1], func() error {
+	return d.twoCores(t.cpus[0], t.cpus[len(t.cpus)-1], func() error {
 		f, err := d.lossFree(t.env, t.env.tries())
 		if err != nil {
 			return err
@@ -108,7 +117,7 @@ func (t *isolationTrial) Measure(r *Round) error {
 				best *seen
 			}{{1, &quiet}, {mix, &flooded}} {
 				live.mix = c.mix
-				before := t.at.Stats().Packets
+				before, near, in, out := t.at.Stats().Packets, t.near.Stats(), t.in.Stats(), t.out.Stats()
 				reached, err := d.rates.paced(rate, 2*trialTime(t.env))
 				live.mix = 1
 				if err != nil {
@@ -121,6 +130,11 @@ func (t *isolationTrial) Measure(r *Round) error {
 				now := seen{lost: float64(d.rates.sent - l.received), p50: float64(l.quantile(.5)) / 1e3, p99: float64(l.quantile(.99)) / 1e3, reached: reached}
 				if span := float64(d.rates.sent) / reached; reached > 0 {
 					now.accepted = float64(t.at.Stats().Packets-before) / span
+				}
+				if after := t.near.Stats(); now.lost > 0 && c.mix > 1 {
+					lost, full, link, sent := int64(now.lost), after.Full-near.Full, t.in.Stats().RxDrops-in.RxDrops, t.out.Stats().TxDrops-out.TxDrops
+					r.Note("A try while flooded lost %d: its channel was full for %d; of both channels, the link dropped %d on arrival and %d on leaving. The others were lost before the program on the interface: its ring holds 256.",
+						lost, full, link, sent)
 				}
 				if b := c.best; b.lost < 0 {
 					*b = now

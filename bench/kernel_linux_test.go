@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -146,9 +148,55 @@ func TestTesterCountsWhatArrives(t *testing.T) {
 	}
 }
 
-func TestUsersInterfaces(t *testing.T) {
+// TestSweepEndsPrograms kills what a run that was killed had started in its namespaces.
+func TestSweepEndsPrograms(t *testing.T) {
+	root(t)
+	name := nsPrefix + "4194304-2r"
+	ns, err := netns.Create(netns.Dir, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sleep", "1000")
+	if err := ns.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	if err := ns.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := sweepChains(); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
+		t.Errorf("the program ended with %v", err)
+	}
+	if n, err := netns.List(netns.Dir, name); err != nil || len(n) != 0 {
+		t.Errorf("left over: %v, %v", n, err)
+	}
+}
+
+// TestClickThatEnds gives a program that is no Click.
+func TestClickThatEnds(t *testing.T) {
 	root(t)
 	list, err := Select([]string{"packet-l2fwd"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := fast()
+	o.Reps, o.smoke = 1, true
+	for _, path := range []string{"/bin/false", "/jn/no/such/program"} {
+		o.Click = path
+		if _, err := Run(context.Background(), list, o); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	if n := left(t); len(n) != 0 {
+		t.Errorf("left over: %v", n)
+	}
+}
+
+func TestUsersInterfaces(t *testing.T) {
+	root(t)
+	list, err := Select([]string{"packet-l2fwd", "xdp-l2fwd", "cut-through"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +231,25 @@ func TestUsersInterfaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := rep.Results[0].Metrics; len(m) == 0 || m[0].Name != "outside loss-free" || m[0].Median <= 0 {
-		t.Errorf("%+v", m)
+	for _, res := range rep.Results {
+		if res.Scenario == "cut-through" {
+			if !strings.Contains(res.Skipped, "--in and --out are for") {
+				t.Errorf("%s was not skipped: %+v", res.Scenario, res)
+			}
+			continue
+		}
+		if m := res.Metrics; len(m) == 0 || m[0].Name != "outside loss-free" {
+			t.Errorf("%s: %+v", res.Scenario, m)
+		}
+	}
+	// As it was found: no program, not promiscuous.
+	for _, n := range []string{"jnbt0", "jnbt1"} {
+		l, err := netlink.LinkByName(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := l.Attrs(); a.Promisc != 0 || a.Xdp != nil && a.Xdp.Attached {
+			t.Errorf("%s: promiscuous %d, XDP %+v", n, a.Promisc, a.Xdp)
+		}
 	}
 }

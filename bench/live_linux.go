@@ -88,7 +88,19 @@ func openLiveOut(ifname string, dst, src [6]byte, port uint16, ports, chunk int)
 			return nil, fmt.Errorf("generator program: %w", err)
 		}
 	}
+	if err = o.probe(); err != nil {
+		return nil, err
+	}
 	return o, nil
+}
+
+// probe finds out whether the kernel runs programs on live frames; the limit is 0, so that none is sent.
+func (o *liveOut) probe() error {
+	_, err := o.flood.Run(&ebpf.RunOptions{Data: o.frame, Repeat: 1, Flags: unix.BPF_F_TEST_XDP_LIVE_FRAMES})
+	if err != nil {
+		return errs.New(errs.NotSupported, "the kernel has no generator of frames (XDP live frames, Linux 5.18): %w", err)
+	}
+	return nil
 }
 
 // code is the generator. R6 packet, R7 number, R8 state, R9 deadline, then the time.

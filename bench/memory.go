@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/janos-os/janos/click/elements/ip"
-	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
@@ -26,10 +25,6 @@ func init() {
 		Text: "On one worker a task of one domain allocates packets of 64 bytes and hands them to a channel of another domain, whose handler frees them in that " +
 			"domain's turn: the change of the charge, the queue and the dispatcher are included, and processor time is that of the process.",
 		Open: openHandOff})
-	register(Scenario{Name: "demux-scale", Tier: "memory", Title: "demultiplexing by 1 and 4,096 keys in 1 to 8 mask shapes",
-		Text: "The Go back end decides on UDP packets in Ethernet frames of 64 bytes, 1,024 distinct ones that match different keys, and restores them. " +
-			"Parsing of the headers is included. The ratio is that of 4,096 keys in 8 shapes to one key.",
-		Open: openDemux})
 	register(Scenario{Name: "resctl", Tier: "memory", Title: "accounts: debit, credit, settle, choose who runs",
 		Text: "An account three levels below the root with limits on the way. 'meter' takes and returns a frame by a worker's meter, which settles with " +
 			"the tree every 32 packets; 'account' does it on the tree; 'schedule' chooses the next of so many domains and charges its run.",
@@ -228,85 +223,6 @@ func openHandOff(e *Env) (Trial, error) {
 			}
 			return nil
 		}})
-	}
-	return t, nil
-}
-
-func openDemux(e *Env) (Trial, error) {
-	n, err := nodeos.NewNode(nodeos.NodeSpec{Name: "bench", Clock: e.Clock, Stepped: true, Packets: packet.PoolSpec{Frames: 8192}})
-	if err != nil {
-		return nil, err
-	}
-	t := &opsTrial{close: func() error { return closeNode(n) }}
-	c := n.Worker(0).Cache()
-	type variant struct{ keys, shapes int }
-	name := func(v variant) string {
-		plural := func(n int, one string) string {
-			if n == 1 {
-				return "1 " + one
-			}
-			return fmt.Sprintf("%d %ss", n, one)
-		}
-		return plural(v.keys, "key") + " in " + plural(v.shapes, "shape")
-	}
-	variants := []variant{{1, 1}, {64, 1}, {4096, 1}, {4096, 2}, {4096, 4}, {4096, 8}}
-	var all []*packet.Packet
-	t.close = func() error {
-		for _, p := range all {
-			c.Free(p)
-		}
-		return closeNode(n)
-	}
-	for _, v := range variants {
-		// A key names a number at offset 8; a shape adds that so many other bytes are even, which they are in all packets.
-		var rules []demux.Rule
-		for i := range v.keys {
-			var k demux.Key
-			for s := range i % v.shapes {
-				k = append(k, demux.Tuple{Offset: s, Value: []byte{0}, Mask: []byte{1}})
-			}
-			k = append(k, demux.Tuple{Offset: 8, Value: []byte{byte(i >> 8), byte(i)}})
-			rules = append(rules, demux.Rule{ID: uint32(i), Protocol: demux.Protocol{Link: "l", Layers: []demux.Layer{demux.Ether, demux.IPv4, demux.UDP}}, Key: k})
-		}
-		prog, err := demux.Compile(demux.Ether, "l", rules)
-		if err != nil {
-			return nil, closeAfter(t, err)
-		}
-		if prog.Shapes() != v.shapes || prog.Rules() != v.keys {
-			return nil, closeAfter(t, errs.New(errs.Internal, "%s became %d shapes", name(v), prog.Shapes()))
-		}
-		r := e.rand(2)
-		fs := toOneNet(r)
-		ps := make([]*packet.Packet, 0, len(fs))
-		want := make([]uint32, len(fs))
-		for i := range want {
-			f := fs[i]
-			for k := range 8 {
-				f[42+k] &^= 1
-			}
-			want[i] = uint32(r.IntN(v.keys))
-			f[50], f[51] = byte(want[i]>>8), byte(want[i])
-			p := c.AllocFrom(packet.Node, f)
-			if p == nil {
-				return nil, closeAfter(t, errNoFrame)
-			}
-			ps, all = append(ps, p), append(all, p)
-		}
-		t.rows = append(t.rows, opsRow{name(v), "packet", func(n int) error {
-			for i := range n {
-				p := ps[i%len(ps)]
-				before := p.Len()
-				id, ok := prog.Match(p)
-				if !ok || id != want[i%len(ps)] {
-					return errs.New(errs.Internal, "packet %d went to rule %d (%v), want %d", i%len(ps), id, ok, want[i%len(ps)])
-				}
-				p.Push(before - p.Len())
-			}
-			return nil
-		}})
-	}
-	t.then = func(r *Round) error {
-		return r.Ratio("4096 keys in 8 shapes to 1 key", name(variant{4096, 8}), name(variant{1, 1}))
 	}
 	return t, nil
 }
