@@ -114,6 +114,7 @@ func TestGeneratedGraphs(t *testing.T) {
 		"[{name: eth0}, {name: eth1, driver: packet}]":                        "eth1/ether/ip/udp, ADDRESS :3322",
 		"[{name: t, driver: udp, device: '127.0.0.1:0', peers: ['[::1]:9']}]": "FromChannel(t/udp, KEY",
 		"[{name: t, device: '[::1]:7000', peers: ['[::1]:9']}]":               "ToChannel(t/udp)",
+		"[{name: eth0}]\nants: {port: 77, quota: 5, rate: 9}":                 ", QUOTA 5, RATE 9) -> [0] ants",
 		"[]": "",
 	} {
 		s, err := Parse("n.yaml", []byte("node: r1\naddress: 10.255.0.1\nlinks: "+links+"\n"))

@@ -61,6 +61,7 @@ func (s *Spec) Text() string {
 		p.number(1, "budget", a.Budget)
 		p.number(1, "strikes", int64(a.Strikes))
 		p.number(1, "quota", int64(a.Quota))
+		p.number(1, "rate", int64(a.Rate))
 		p.attrs(1, &a.Attrs)
 		p.sub(1, "protocol", func() {
 			p.number(2, "share", int64(a.Each))

@@ -84,6 +84,7 @@ type ANTS struct {
 	Off       bool
 	Port      uint16         // UDP; 0: ants.UDPPort
 	Quota     int            // capsules of a link that may wait for the generated graph; 0: nodeos.DefaultQuota
+	Rate      int            // capsules per second of a link that the generated graph takes at most; 0: any number
 	Budget    int64          // fuel for one evaluation; 0: the EE's default
 	Strikes   int            // faults that end a protocol; 0: the EE's default
 	Attrs                    // of the EE with all protocols; it has no Files and no Rights of its own
@@ -161,6 +162,9 @@ func (s *Spec) GraphText() string {
 	quota := ""
 	if s.ANTS.Quota != 0 {
 		quota = fmt.Sprintf(", QUOTA %d", s.ANTS.Quota)
+	}
+	if s.ANTS.Rate != 0 {
+		quota += fmt.Sprintf(", RATE %d", s.ANTS.Rate)
 	}
 	for i, l := range s.Links {
 		if l.socket() { // whose address is that of all that it carries

@@ -499,11 +499,11 @@ func TestInterfaceComesBack(t *testing.T) {
 				s, err := a.Status(context.Background())
 				return err == nil && slices.ContainsFunc(s.Links, func(l control.Link) bool { return l.Name == "eth0" && l.Stats.RxPackets > 0 })
 			})
-			events := ""
-			must(t, a.Events(context.Background(), 0, false, func(line []byte) error { events += string(line); return nil }))
-			for _, kind := range []string{"link-gone", "link-up"} {
-				contains(t, events, `"kind":"`+kind+`"`)
-			}
+			a.await("the events are told", func() bool { // the last one after the link is up
+				events := ""
+				must(t, a.Events(context.Background(), 0, false, func(line []byte) error { events += string(line); return nil }))
+				return strings.Contains(events, `"kind":"link-gone"`) && strings.Contains(events, `"kind":"link-up"`)
+			})
 			if code := a.end(syscall.SIGTERM); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
