@@ -46,9 +46,10 @@ func ParseAddress(top Layer, s string) (Address, error) {
 		err = a.parseEther(s)
 	case ANEP:
 		var n uint64
-		if n, err = strconv.ParseUint(s, 0, 16); err == nil {
-			a.Type = uint16(n)
+		if n, err = strconv.ParseUint(s, 0, 16); err != nil {
+			err = errs.New(errs.Invalid, "type id is not a number below 65536") // strconv's error has all of s
 		}
+		a.Type = uint16(n)
 	case None:
 		err = errs.New(errs.Invalid, "a bare link has no addresses, leave it empty")
 	default:

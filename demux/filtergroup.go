@@ -28,6 +28,10 @@ const (
 	valueSize = 16
 )
 
+// mixShift is for a hash before it indexes the filter: sums of products of neighbouring keys are at equal distances, and with bad luck all absent keys of
+// a sort would meet bits of present ones.
+const mixShift = 23
+
 // littleWord turns a word of a group into one of the generated program.
 func littleWord(w uint64) uint64 { return bits.ReverseBytes64(w) }
 
@@ -299,7 +303,7 @@ func (g *filterGen) lookup(gr *group, tab *bpfTable, from []source, tie bool, en
 		}
 	}
 	g.add(
-		asm.Mov.Reg(asm.R3, asm.R4), asm.RSh.Imm(asm.R3, int32(tab.shift)),
+		asm.Mov.Reg(asm.R3, asm.R4), asm.LSh.Imm(asm.R3, mixShift), asm.Xor.Reg(asm.R3, asm.R4), asm.RSh.Imm(asm.R3, int32(tab.shift)),
 		asm.Mov.Reg(asm.R1, asm.R3), asm.RSh.Imm(asm.R1, 6), asm.LSh.Imm(asm.R1, 3),
 		asm.LoadMapValue(asm.R2, tab.filterFD, tab.filterOff), asm.Add.Reg(asm.R2, asm.R1),
 		asm.LoadMem(asm.R0, asm.R2, 0, asm.DWord), asm.RSh.Reg(asm.R0, asm.R3),

@@ -166,7 +166,25 @@ func prefixTuple(off int, p netip.Prefix) Key {
 	return Key{{Offset: off, Value: v[:n], Mask: m[:n]}}
 }
 
-// UDPKey returns a key over a UDP or TCP header (top protocol ip or ip6) for the ports; 0 is any.
+// EtherTypeKey returns a key over a frame (a bare link) for the Ethernet type. Frames with a VLAN tag have the type of the tag, EtherTypeVLAN; an Address of
+// ether names the type behind the tags.
+func EtherTypeKey(etherType uint16) Key {
+	return Key{{Offset: 12, Value: binary.BigEndian.AppendUint16(nil, etherType)}}
+}
+
+// VLANKey returns a key over a frame (a bare link) that wants an outermost 802.1Q tag of this VLAN, 0 to 4095, of any priority.
+func VLANKey(id uint16) (Key, error) {
+	if id > 4095 {
+		return nil, errs.New(errs.Invalid, "demux key: VLAN %d, want 0 to 4095", id)
+	}
+	v := binary.BigEndian.AppendUint16(nil, EtherTypeVLAN)
+	return Key{{Offset: 12, Value: binary.BigEndian.AppendUint16(v, id), Mask: []byte{0xff, 0xff, 0x0f, 0xff}}}, nil
+}
+
+// TCPKey returns a key over a TCP header (top protocol ip or ip6, which says nothing of the protocol inside: give the address ",6" with it) for the ports; 0 is any.
+func TCPKey(src, dst uint16) Key { return UDPKey(src, dst) }
+
+// UDPKey returns a key over a UDP header (top protocol ip or ip6; give the address ",17" with it) for the ports; 0 is any.
 func UDPKey(src, dst uint16) Key {
 	var k Key
 	if src != 0 {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -335,5 +336,67 @@ func benchmarkMatch(b *testing.B, keys, shapes int, which string) {
 		} else if which != "none" {
 			b.Fatal("no match")
 		}
+	}
+}
+
+// TestReadyMatchers matches frames by each of the ready keys, and does not match others.
+func TestReadyMatchers(t *testing.T) {
+	_, c := newPool(t)
+	must := func(k Key, err error) Key {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	method := [16]byte{1, 2, 3, 15: 16}
+	capsule := append([]byte{1, 0, 0, 18, 0, 2, 0, 32, 0, 0, 0, 1}, method[:]...) // ANEP, version, method
+	capsule = append(capsule, 0, 0, 0, 0)
+	v4 := hdr{dst: ip("10.1.2.3"), proto: 17, sport: 7, dport: 9, payload: capsule}
+	v6 := hdr{dst: ip("fd00::1"), proto: 6, sport: 7, dport: 9}
+	tagged := v4
+	tagged.vlans = 1 // VLAN 10
+	prefix := netip.MustParsePrefix
+	for i, tc := range []struct {
+		proto, local string
+		key          Key
+		yes, no      hdr
+	}{
+		{"e", "", EtherTypeKey(EtherTypeIPv6), v6, v4},
+		{"e", "", EtherTypeKey(EtherTypeVLAN), tagged, v4},
+		{"e", "", must(VLANKey(10)), tagged, v4},
+		{"e/ether", "", must(IPv4Key(prefix("10.9.0.0/16"), prefix("10.1.0.0/16"))), v4, v6},
+		{"e/ether", "", must(IPv6Key(prefix("fd00::/8"), prefix("fd00::1/128"))), v6, v4},
+		{"e/ether/ip", ",17", UDPKey(7, 9), v4, hdr{dst: ip("10.1.2.3"), proto: 6, sport: 7, dport: 9}},
+		{"e/ether/ip6", ",6", TCPKey(0, 9), v6, hdr{dst: ip("fd00::1"), proto: 6, sport: 7, dport: 8}},
+		{"e/ether/ip/udp", "", ANEPKey(18), v4, hdr{dst: ip("10.1.2.3"), proto: 17, payload: []byte{1, 0, 0, 19, 0, 2, 0, 8}}},
+		{"e/ether/ip/udp/anep", "", ANTSKey(method), v4, hdr{dst: ip("10.1.2.3"), proto: 17, payload: make([]byte, 40)}},
+	} {
+		r := rule(t, 1, tc.proto, tc.local, "")
+		r.Key = tc.key
+		pr, err := Compile(Ether, "e", []Rule{r})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range []hdr{tc.yes, tc.no} {
+			p := c.AllocFrom(0, build(h))
+			_, ok := pr.Match(p)
+			c.Free(p)
+			if want := fmt.Sprint(h) == fmt.Sprint(tc.yes); ok != want {
+				t.Errorf("%d, %s: %v, want %v", i, &r, ok, want)
+			}
+		}
+	}
+	if _, err := VLANKey(4096); errs.KindOf(err) != errs.Invalid {
+		t.Errorf("VLAN 4096: %v", err)
+	}
+	other, err := Compile(Ether, "e", []Rule{{ID: 1, Protocol: Protocol{Link: "e"}, Key: must(VLANKey(11))}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := c.AllocFrom(0, build(tagged))
+	defer c.Free(p)
+	if _, ok := other.Match(p); ok {
+		t.Error("a frame of VLAN 10 matches VLAN 11")
 	}
 }

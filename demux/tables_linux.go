@@ -255,6 +255,9 @@ func (b *tab) hash(key []uint64) (h uint64) {
 	return h
 }
 
+// bit is the place of a hash in the filter.
+func (b *tab) bit(h uint64) uint64 { return (h ^ h<<mixShift) >> b.shift }
+
 // word is the one of the filter that has a bit.
 func (b *tab) word(bit uint64) *atomic.Uint64 { return b.words.At(int(b.filterOff) + int(bit/64*8)) }
 
@@ -270,7 +273,7 @@ func (b *tab) bytes(key []uint64) []byte {
 func (b *tab) put(key []uint64, id uint32, age uint64) error {
 	h := b.hash(key)
 	if b.words != nil {
-		bit := h >> b.shift
+		bit := b.bit(h)
 		w := b.word(bit)
 		w.Store(w.Load() | 1<<(bit%64)) // nobody else writes
 	}
@@ -359,7 +362,7 @@ func (b *tab) refilter() {
 	words := make([]uint64, b.nbits/64)
 	for _, s := range t.slots {
 		if s != 0 {
-			bit := b.hash(t.key(int(s-1))) >> b.shift
+			bit := b.bit(b.hash(t.key(int(s - 1))))
 			words[bit/64] |= 1 << (bit % 64)
 		}
 	}
