@@ -40,16 +40,17 @@ type key struct{ hi, lo uint64 }
 
 // node has the prefixes of 8*depth+1 to 8*depth+8 bits below a path; the root also that of 0 bits.
 //
-// The order of fields is by cache lines: what leads to the child, what answers, the rest.
+// The order of fields is by cache lines: what answers, what leads to the child, the rest.
 type node[V comparable] struct {
-	depth              uint8
-	runRank, childRank [3]uint8  // bits set in the words before word 1, 2 and 3
-	kids               [4]uint64 // byte values with a child
-	child              []atomic.Pointer[node[V]]
+	depth     uint8
+	childless bool
+	runRank   [3]uint8  // bits set in the words before word 1, 2 and 3
+	runs      [4]uint64 // byte values at which another answer begins; 0 is one
+	best      []V       // by run; empty without prefixes
 
-	runs [4]uint64 // byte values at which another answer begins; 0 is one
-	best []V       // by run; empty without prefixes
-	_    uint64
+	childRank [3]uint8
+	kids      [4]uint64 // byte values with a child
+	child     []atomic.Pointer[node[V]]
 
 	path key      // the first depth bytes; others zero
 	own  []own[V] // sorted by slot; writer's
@@ -162,7 +163,7 @@ func (n *node[V]) find(k key, limit uint8) (found V) {
 				found = v
 			}
 		}
-		if n.kids[w]>>bit&1 == 0 {
+		if n.childless || n.kids[w]>>bit&1 == 0 {
 			return found
 		}
 		c := n.child[n.rank(w, bit)].Load()
@@ -318,7 +319,7 @@ func (n *node[V]) slotOf(o uint8) *atomic.Pointer[node[V]] {
 
 // clone copies what a change of the children shares with the node before; child is made anew.
 func (n *node[V]) clone() *node[V] {
-	return &node[V]{path: n.path, depth: n.depth, runRank: n.runRank, childRank: n.childRank, runs: n.runs, kids: n.kids, best: n.best, child: n.child, own: n.own}
+	return &node[V]{path: n.path, depth: n.depth, childless: n.childless, runRank: n.runRank, childRank: n.childRank, runs: n.runs, kids: n.kids, best: n.best, child: n.child, own: n.own}
 }
 
 // withChild returns a copy of n with c for byte o, or without a child for it if c is nil.
@@ -358,6 +359,7 @@ func (n *node[V]) countKids() (all int) {
 		}
 		all += bits.OnesCount64(w)
 	}
+	n.childless = all == 0
 	return all
 }
 
@@ -401,7 +403,7 @@ func (n *node[V]) withOwn(list []own[V]) *node[V] {
 }
 
 func newNode[V comparable](k key, depth uint8) *node[V] {
-	return &node[V]{path: k.first(depth), depth: depth}
+	return &node[V]{path: k.first(depth), depth: depth, childless: true}
 }
 
 func (t *tree[V]) set(k key, depth uint8, slot uint16, v V) {
