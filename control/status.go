@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/janos-os/janos/channels/host"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/node"
@@ -28,6 +29,7 @@ type Status struct {
 	Channels []Channel            `json:"channels"`
 	Workers  []nodeos.WorkerStats `json:"workers"`
 	Frames   map[string]int       `json:"frames"`          // of packet memory, by state
+	Host     *host.Status         `json:"host,omitempty"`  // what is followed of the host
 	Trial    *node.Trial          `json:"trial,omitempty"` // the change that waits to be confirmed
 	Lost     uint64               `json:"events_dropped"`
 }
@@ -64,6 +66,10 @@ func StatusOf(n *node.Node) Status {
 	s := Status{
 		Node: n.Spec().Name, Kind: n.Spec().Kind.String(), Address: n.Spec().Addr, PID: os.Getpid(),
 		Now: o.Clock().Now(), Wall: o.Clock().Wall(), Frames: make(map[string]int), Lost: n.Events().Dropped(),
+	}
+	if t := n.Host(); t != nil {
+		h := t.Status()
+		s.Host = &h
 	}
 	if t, ok := n.Pending(); ok {
 		s.Trial = &t
