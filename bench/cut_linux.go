@@ -140,7 +140,7 @@ func (t *cutTrial) Measure(r *Round) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
-		r.Add(d.name+" chain", "ns/packet", c.whole)
+		c.add(r, d)
 	}
 	for _, of := range []struct{ name, base string }{{"1 key", "redirect"}, {"16 keys", "redirect"}, {"1 key, hop", "redirect"}, {"1 key", "ip_forward"}, {"16 keys", "ip_forward"}, {"1 key, hop", "ip_forward"}} {
 		if err := r.Times(of.name+" rate through "+of.base, of.base+" chain", of.name+" chain"); err != nil {

@@ -139,6 +139,7 @@ func (d *device) workerTime() (time.Duration, error) {
 // cost is processor time per delivered packet.
 type cost struct {
 	whole, worker float64 // ns, of everything and of the forwarder's threads alone
+	allocs        float64 // of the Go heap, in this process
 }
 
 // oneCore runs the closed loop with n frames, window of them on their way at most, on one processor: generator, device and sink. What counts is the time of the
@@ -157,11 +158,14 @@ func (d *device) oneCore(cpu, soft, n, window int) (c cost, err error) {
 		if err != nil {
 			return err
 		}
+		var m0, m1 runtime.MemStats
+		runtime.ReadMemStats(&m0)
 		t0, s0 := threadTime(), timeOf(soft)
 		if err := d.closed.closed(n, window); err != nil {
 			return err
 		}
 		t1, s1 := threadTime(), timeOf(soft)
+		runtime.ReadMemStats(&m1)
 		w1, err := d.workerTime()
 		if err != nil {
 			return err
@@ -171,6 +175,7 @@ func (d *device) oneCore(cpu, soft, n, window int) (c cost, err error) {
 		if l.received < uint64(n)*9/10 || l.received > uint64(n) || l.duplicates+l.overtaken+l.corrupted > 0 {
 			return errs.New(errs.Internal, "of %d frames %d arrived; %d twice, %d overtaken, %d damaged", n, l.received, l.duplicates, l.overtaken, l.corrupted)
 		}
+		c.allocs = round2(float64(m1.Mallocs-m0.Mallocs) / float64(l.received))
 		c.worker = float64(w1-w0) / float64(l.received)
 		c.whole = float64(t1-t0+s1-s0)/float64(l.received) + c.worker
 		return nil
@@ -225,6 +230,15 @@ func (d *device) overload(e *Env, rate float64) (excess, error) {
 		return excess{}, err
 	}
 	return judgeExcess(rate, reached, d.rates.ledger.goodput()), nil
+}
+
+// add enters the cost, allocations beside it.
+func (c cost) add(r *Round, d *device) {
+	r.Add(d.name+" chain", "ns/packet", c.whole)
+	r.Add(d.name+" chain"+allocsSuffix, "allocs/packet", c.allocs)
+	if d.worker != nil {
+		r.Add(d.name+" thread", "ns/packet", c.worker)
+	}
 }
 
 // throughput searches the loss-free rate, times frames at half of it and offers twice as much. The caller is deviceCore.

@@ -46,9 +46,24 @@ func TestSmokeKernel(t *testing.T) {
 	if len(list) < 3 {
 		t.Fatalf("only %d scenarios", len(list))
 	}
-	smoke(t, list)
+	for _, res := range smoke(t, list).Results {
+		for _, m := range res.Metrics { // an allocation for each packet or batch, and not those of a call of the generator
+			if strings.HasSuffix(m.Name, " chain"+allocsSuffix) && m.Median > 0.02 {
+				t.Errorf("%s, %s: %v for a packet", res.Scenario, m.Name, m.Median)
+			}
+		}
+	}
 	if n := left(t); len(n) != 0 {
 		t.Errorf("left over: %v", n)
+	}
+}
+
+// TestScenariosOfTheKernel has the names that others count on.
+func TestScenariosOfTheKernel(t *testing.T) {
+	names := []string{"cut-through", "xdp-l2fwd", "packet-l2fwd", "udp-overlay", "demux-scale", "channel-isolation", "idle", "churn", "worker-gap"}
+	list, err := Select(names)
+	if err != nil || len(list) != len(names) {
+		t.Errorf("%d scenarios, %v", len(list), err)
 	}
 }
 

@@ -174,10 +174,7 @@ func (t *l2fwdTrial) Measure(r *Round) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
-		r.Add(d.name+" chain", "ns/packet", c.whole)
-		if d.worker != nil {
-			r.Add(d.name+" thread", "ns/packet", c.worker)
-		}
+		c.add(r, d)
 	}
 	if err := t.compare(r); err != nil {
 		return err
