@@ -12,9 +12,13 @@
 // When several rules match, the one with the longest protocol string gets the packet, then the one with the
 // most bits in address and key, then the older one (lower Age, and among equals lower ID). A packet goes to one rule only.
 //
-// Package nodeos compiles a program whenever the channels of a link change and swaps it in; the old
+// Package nodeos makes a program of the one before whenever the channels of a link change ([Program.With], [Program.Without]) and swaps it in; the old
 // one stays usable by whoever still reads it, for a program never changes. Drivers that share an interface with the
-// host make a socket filter or a tc program of the same rules with [Program.Filter].
+// host have the kernel decide by the same rules: [Tables] keep the keys in maps and write the program that asks them, for XDP, tc and sockets.
+//
+// What a lookup costs: every mask shape of the chains of layers that a packet has asks a small bit filter, and the first table whose filter says yes is looked up. In Go eight shapes of
+// 512 keys cost about 1.6 times one key (tens of nanoseconds more), in the kernel about 40 ns more than one key, which costs 7. A key more costs a copy of its group in Go and a
+// map update in the kernel; while a shape has few keys, the kernel gets another program instead.
 //
 // Traps:
 //   - A fragment other than the first has no transport header. It matches rules that end at IP and
