@@ -91,10 +91,10 @@ func TestChannelsAreApart(t *testing.T) {
 				}
 				w.inject(t, conformance.UDPFrame(w.mac, 2, binary.BigEndian.AppendUint32(nil, i)))
 			}
-			conformance.Until(t, func() bool { return victim.Stats().Packets == count })
+			conformance.Until(t, func() bool { got, _ := sink.state(); return got == count })
 			end()
-			if got, bad := sink.state(); got != count || bad > 0 {
-				t.Errorf("%d packets came, %d of them not in their turn", got, bad)
+			if _, bad := sink.state(); bad > 0 {
+				t.Errorf("%d packets came not in their turn", bad)
 			}
 			if st := victim.Stats(); st.Full != 0 {
 				t.Errorf("the neighbour: %+v", st)
@@ -299,9 +299,9 @@ func TestChannelsComeAndGo(t *testing.T) {
 	}
 	close(stop)
 	sent := <-stopped
-	conformance.Until(t, func() bool { return uint32(stable.Stats().Packets) == sent })
-	if got, bad := sink.state(); got != sent || bad > 0 || sent < 200 {
-		t.Errorf("%d of %d packets came, %d not in their turn", got, sent, bad)
+	conformance.Until(t, func() bool { got, _ := sink.state(); return got == sent })
+	if _, bad := sink.state(); bad > 0 || sent < 200 {
+		t.Errorf("%d packets came, %d not in their turn", sent, bad)
 	}
 	if st := stable.Stats(); st.Full != 0 || l.Stats().RxDrops != 0 {
 		t.Errorf("%+v, %+v", st, l.Stats())
