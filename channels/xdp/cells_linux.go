@@ -55,6 +55,7 @@ type cells struct {
 	node  *nodeos.Node
 	m     *ebpf.Map // array by slot
 	words *sys.SharedWords
+	cuts  *cuts
 	links int // that use it, under shared.mu
 
 	mu    sync.Mutex // what follows
@@ -98,6 +99,9 @@ func cellsOf(n *nodeos.Node) (_ *cells, err error) {
 	if c.outer, err = ebpf.NewMap(&ebpf.MapSpec{Name: "janos_outer", Type: ebpf.ArrayOfMaps, KeySize: 4, ValueSize: 4, MaxEntries: 1, InnerMap: inner}); err != nil {
 		return nil, fmt.Errorf("map of maps: %w", err)
 	}
+	if c.cuts, err = newCuts(c); err != nil {
+		return nil, err
+	}
 	if err = n.ShareCells(c); err != nil {
 		return nil, err
 	}
@@ -118,6 +122,9 @@ func (c *cells) release() {
 }
 
 func (c *cells) close() {
+	if c.cuts != nil {
+		c.cuts.close()
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.words != nil {

@@ -30,6 +30,14 @@
 //
 // The cells of a node take 2 MiB.
 //
+// # Cut-through channels
+//
+// A link is a nodeos.Cutter: what a cut-through channel takes is rewritten by the program and redirected to the interface of another link of the node, by a
+// devmap, and does not come to user space. The instructions are the same for all channels. What one of them does is in an element of an array, its head; changing where
+// a channel leads writes another head and stores its number in the channel's cell, so that each packet leaves by one head. Old heads are written again
+// after the kernel has waited for programs that may be reading them. Counters are those of each processor, a bit rate is a token bucket whose
+// clock is read only when it is empty. The tests compare the bytes with those of user space.
+//
 // # Modes
 //
 // Native XDP runs in the interface's driver; generic XDP, for drivers without it, later and dearer. By default the first that works is used, and a
@@ -54,6 +62,13 @@
 //     arrive whole: those that are claimed do not fit a frame and are dropped and counted.
 //   - The kernel accepts no program with frames beyond a page (MTU of about 3,400), and a frame of the node must hold
 //     the MTU behind 256 bytes of headroom: 1,770 bytes with frames of 2,048.
+//   - A native program's frames get to an interface only if its driver takes them: a virtual Ethernet does while its other end has a program
+//     or merges packets (ethtool -K DEVICE gro on). Linux 6.3 says whether it does, and a channel stays in user space if not; before, and when that
+//     changes later, the frames vanish and are counted nowhere.
+//   - Frames that cut-through channels send wait in no queueing discipline, and what the interface has no room for is dropped by the kernel and is
+//     in the interface's own counters at best.
+//   - On virtual Ethernets and under generic XDP, packets from programs on the same machine may have unfinished checksums. A cut-through channel in the kernel
+//     leaves those to user space.
 //   - Attaching a native program makes some network cards restart, which takes their link down for a second or two.
 //   - An interface with more receive queues than when it was opened passes the claimed packets of the new ones to the host; the link's Err
 //     says so.

@@ -24,7 +24,11 @@ type Link struct {
 	mu       sync.Mutex
 	mem      memory
 	programs *programs
-	chans    *cells // of the node
+	chans    *cells      // of the node
+	out      uint32      // place in the devmap, if entered
+	entered  bool        // in it
+	ifindex  int         // of the interface
+	netdev   *sys.Netdev // nil on kernels without
 	closed   bool
 	promisc  int // socket that keeps the interface promiscuous, or -1
 	channels int // queues of the interface when it was opened
@@ -134,6 +138,7 @@ func (l *Link) Close() error {
 	}
 	l.mu.Unlock()
 	if !done && l.chans != nil { // this takes the node's locks, under which the node calls Claim
+		l.closeCuts()
 		l.chans.release()
 	}
 	return err

@@ -105,6 +105,9 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	if l.programs, err = newPrograms(l.chans, l.channels, room(n.Pool()), l.info.HWAddr, promisc); err != nil {
 		return err
 	}
+	if err := l.openCuts(ifindex); err != nil {
+		return err
+	}
 	if err := l.attachProgram(ifindex, mode); err != nil {
 		return err
 	}
