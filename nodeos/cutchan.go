@@ -95,6 +95,7 @@ func (d *Domain) NewCutThrough(spec CutChanSpec) (*CutChan, error) {
 	if err != nil {
 		return nil, err
 	}
+	out.ofCut = true
 	c.out.Store(out)
 	c.bucket = newCutBucket(spec.BitRate, spec.Burst, out.frameLen())
 	in := spec.In
@@ -147,6 +148,7 @@ func (c *CutChan) Redirect(spec OutChanSpec) error {
 	c.place.Lock()
 	c.spec.Out = spec
 	c.place.Unlock()
+	out.ofCut = true
 	c.out.Store(out)
 	c.settle()
 	return nil
@@ -373,16 +375,28 @@ func (n *Node) linkOpened(s *linkState) {
 	defer n.feeding.Unlock()
 	for _, c := range n.cuts() {
 		out := c.out.Load()
-		if back := out.proto.Link == s.info.Name && out.link != s; back {
+		if out.link.info.Name == s.info.Name && out.link != s {
 			made, err := c.in.domain.newCutOut(out.spec)
 			if err != nil { // the link is of another base now
 				continue
 			}
+			made.ofCut = true
 			c.out.Store(made)
 		} else if c.in.proto.Link != s.info.Name {
 			continue
 		}
 		c.settle()
+	}
+}
+
+// recut settles the cut-through channels that leave by a link anew.
+func (n *Node) recut(s *linkState) {
+	n.feeding.Lock()
+	defer n.feeding.Unlock()
+	for _, c := range n.cuts() {
+		if c.out.Load().link == s {
+			c.settle()
+		}
 	}
 }
 
@@ -440,6 +454,13 @@ func (c *CutChan) cut() (Cut, Cutter, error) {
 // cut says what wrap would do to each packet without annotations; the error is a reason why that cannot be said.
 func (c *OutChan) cut() (Cut, error) {
 	cut := Cut{Out: c.link.link, Most: c.MTU(), VLAN: c.spec.VLAN}
+	pc := c.link.pacer.Load()
+	switch {
+	case c.bitRate.Load() != 0 || c.reserve.Load() != 0:
+		return cut, fmt.Errorf("the out-channel lets packets wait (the cut-through channel's own BitRate drops them instead)")
+	case pc != nil && pc.rate.Load() != 0:
+		return cut, fmt.Errorf("the rate of link %s is divided among channels in user space", c.link.info.Name)
+	}
 	if len(c.proto.Layers) == 0 {
 		cut.Whole, cut.Most = true, maxFrame
 		return cut, nil

@@ -348,6 +348,10 @@ func TestCutterTakesOver(t *testing.T) {
 		{OutChanSpec{Protocol: "eth1/ether/ip", LinkAddr: next}, "no pair of addresses for ip is known"},
 		{OutChanSpec{Protocol: "eth1/ether/ip/udp", Address: "10.0.0.7:", Source: "10.0.0.9:", LinkAddr: next, NoChecksum: true}, "no port to send to is known"},
 		{OutChanSpec{Protocol: "eth1"}, "what leaves is a part of a frame"},
+		{OutChanSpec{Protocol: "eth1/ether", LinkAddr: next, BitRate: 1e6}, ""},
+		{OutChanSpec{Protocol: "eth1/ether/udp", LinkAddr: next}, ""},
+		{OutChanSpec{Protocol: "eth1/ether/ip/ip", Address: "10.0.0.7,4", Source: "10.0.0.9", LinkAddr: next, Tunnels: []Tunnel{{Remote: hostB, Local: hostA}}}, "the kernel writes one layer of IP and no ANEP"},
+		{OutChanSpec{Protocol: "eth1/ether/ip/udp/anep", Address: "7", Peer: "10.0.0.7:8", Source: "10.0.0.9:8", LinkAddr: next}, "the kernel writes one layer of IP and no ANEP"},
 	} {
 		if s.why == "" {
 			if err := c.Redirect(s.out); err == nil {
@@ -364,7 +368,21 @@ func TestCutterTakesOver(t *testing.T) {
 	a.refuse = nil
 	redirect(spec.Out)
 	is("taken again", "kernel", "")
-	if st := c.Stats(); st.Packets != 20 || st.Kernel != 20 || st.TTL != 2 || st.Up != 4 {
+	for _, set := range []func(rate uint64) error{c.Out().SetBitRate, c.Out().SetReserve, func(rate uint64) error { return r.node.SetLinkRate("eth1", rate) }} {
+		if err := set(1e6); err != nil && errs.KindOf(err) != errs.Limit {
+			t.Fatal(err)
+		} else if err != nil {
+			continue // no room for a reserve: nothing has changed
+		}
+		if where, why := c.Where(); where != "user" || why == "" {
+			t.Errorf("with a rate: %s, %s", where, why)
+		}
+		if err := set(0); err != nil {
+			t.Fatal(err)
+		}
+		is("without a rate", "kernel", "")
+	}
+	if st := c.Stats(); st.Packets != 40 || st.Kernel != 40 || st.TTL != 4 || st.Up != 8 {
 		t.Errorf("two entries have counted %+v", st)
 	}
 
@@ -393,7 +411,7 @@ func TestCutterTakesOver(t *testing.T) {
 		t.Error("the entry outlives its domain")
 	}
 	is("dead", "user", "the channel is closed")
-	if st := c.Stats(); st.Packets != 40 {
+	if st := c.Stats(); st.Packets != 60 {
 		t.Errorf("counters of the dead: %+v", st)
 	}
 

@@ -61,6 +61,7 @@ type OutChan struct {
 	local  demux.Address
 	anep   uint16 // type, with anep on top
 	link   *linkState
+	ofCut  bool // it is where a cut-through channel leaves
 
 	closed                  atomic.Bool
 	packets, bytes, invalid atomic.Uint64

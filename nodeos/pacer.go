@@ -423,6 +423,9 @@ func (c *OutChan) SetBitRate(rate uint64) error {
 	if err := c.domain.may(OpSetOutChan, c.spec.Protocol, false); err != nil {
 		return err
 	}
+	if c.ofCut {
+		defer c.domain.node.recut(c.link)
+	}
 	return c.setBitRate(rate)
 }
 
@@ -430,6 +433,9 @@ func (c *OutChan) SetBitRate(rate uint64) error {
 func (c *OutChan) SetReserve(rate uint64) error {
 	if err := c.domain.may(OpSetOutChan, c.spec.Protocol, false); err != nil {
 		return err
+	}
+	if c.ofCut {
+		defer c.domain.node.recut(c.link)
 	}
 	return c.setReserve(rate)
 }
@@ -448,7 +454,7 @@ func (c *OutChan) SetShare(s resctl.Share) error {
 
 // SetLinkRate sets how many bits per second out-channels send on a link together, which their shares and reserves divide; 0: as many as the link takes,
 // which leaves nothing to be divided. Bits are those of the frames as the link gets them. It is refused with errs.Limit below what is reserved. What
-// others than out-channels send, the kernel's cut-through among them, is not counted.
+// others than out-channels send is not counted; cut-through channels that leave by a link with a rate are done in user space.
 func (n *Node) SetLinkRate(name string, rate uint64) error {
 	if err := n.root.may(OpSetLink, name, false); err != nil {
 		return err
@@ -466,6 +472,7 @@ func (n *Node) SetLinkRate(name string, rate uint64) error {
 	if err != nil {
 		return err
 	}
+	defer n.recut(s)
 	pc.mu.Lock()
 	defer pc.mu.Unlock()
 	if rate < pc.reserved {
