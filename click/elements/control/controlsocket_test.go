@@ -84,10 +84,10 @@ x
 y
 200 Write handler 'v.set' OK
 200 Write handler 's.switch' OK
-501 Command 'CHECK' unimplemented
+501 Unknown command 'CHECK'
 200 Read handler 's.switch' OK
 530 Handler 's.name' not writable
-501 Command 'CHECKED' unimplemented
+501 Unknown command 'CHECKED'
 510 No element named 'nobody'
 511 No handler named 's.nothing'
 500 Wrong number of arguments to 'READ'

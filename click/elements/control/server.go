@@ -20,7 +20,7 @@ import (
 const (
 	codeOK            = 200
 	codeSyntax        = 500
-	codeUnimplemented = 501
+	codeUnknown = 501
 	codeNoElement     = 510
 	codeNoHandler     = 511
 	codeHandlerError  = 520
@@ -202,7 +202,7 @@ func (c *client) command(line string) (quit bool) {
 		return true
 	case "READ", "GET", "READDATA", "READUNTIL", "WRITE", "SET", "WRITEDATA", "WRITEUNTIL", "CHECKREAD", "CHECKWRITE", "LLRPC":
 	default:
-		c.message(codeUnimplemented, "Command '"+clip(word)+"' unimplemented")
+		c.message(codeUnknown, "Unknown command '"+clip(word)+"'")
 		return false
 	}
 	if name == "" {
@@ -420,7 +420,7 @@ func (c *client) llrpc(name, arg string) (quit bool) {
 		if err != nil {
 			code := codeLLRPC
 			if errs.KindOf(err) == errs.NotFound {
-				code = codeUnimplemented
+				code = codeUnknown
 			}
 			c.message(code, "LLRPC '"+clip(name)+"' error:\n"+err.Error())
 			return
