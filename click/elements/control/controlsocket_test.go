@@ -26,7 +26,9 @@ func start(t *testing.T, text string, replaced func(*click.Router)) *click.Route
 			t.Error(err)
 		}
 	})
-	parse := func(text string) (*click.GraphSpec, error) { return click.Parse("config", text, click.ParseOptions{Lines: true}) }
+	parse := func(text string) (*click.GraphSpec, error) {
+		return click.Parse("config", text, click.ParseOptions{Lines: true})
+	}
 	spec, err := parse(text)
 	if err != nil {
 		t.Fatal(err)

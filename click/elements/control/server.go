@@ -18,16 +18,16 @@ import (
 
 // Codes of answers.
 const (
-	codeOK            = 200
-	codeSyntax        = 500
-	codeUnknown = 501
-	codeNoElement     = 510
-	codeNoHandler     = 511
-	codeHandlerError  = 520
-	codeTooBig        = 521
-	codeLLRPC         = 522
-	codePermission    = 530
-	codeNoRouter      = 540
+	codeOK           = 200
+	codeSyntax       = 500
+	codeUnknown      = 501
+	codeNoElement    = 510
+	codeNoHandler    = 511
+	codeHandlerError = 520
+	codeTooBig       = 521
+	codeLLRPC        = 522
+	codePermission   = 530
+	codeNoRouter     = 540
 )
 
 // LLRPC is an element that answers calls by number, which is how older clients reach some of Click's. The numbers are those of
