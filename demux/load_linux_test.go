@@ -76,9 +76,8 @@ func TestMatchUnderChange(t *testing.T) {
 	var now atomic.Pointer[Program]
 	var stop atomic.Bool
 	var wg sync.WaitGroup
-	wg.Add(1)
 	started := make(chan bool)
-	go func() {
+	run := func() {
 		defer wg.Done()
 		for n := 0; n == 0 || !stop.Load(); n++ {
 			for key := range 2 {
@@ -87,20 +86,22 @@ func TestMatchUnderChange(t *testing.T) {
 				c.Free(p)
 				if !ok || key == 0 && id != 1 || key == 1 && id != 2 && id != 3 {
 					t.Errorf("key %d: rule %d %v", key+1, id, ok)
-					return
+					stop.Store(true)
 				}
 			}
 			if n == 0 {
 				close(started)
 			}
 		}
-	}()
+	}
 	first := true
 	churn(t, 400, func(p *Program) {
 		now.Store(p)
 		if first {
-			<-started
 			first = false
+			wg.Add(1)
+			go run()
+			<-started
 		}
 	})
 	stop.Store(true)
