@@ -149,7 +149,7 @@ func Run(ctx context.Context, list []Scenario, o Options) (*Report, error) {
 					return nil, fmt.Errorf("%s: %w", t.scenario.Name, err)
 				}
 				if disturbed := end(); disturbed > shared && !warm {
-					if !env.Quick && t.again < o.Reps {
+					if !env.Quick && t.again < (o.Reps+1)/2 { // where it goes on like that, time does not help
 						t.again++
 						continue
 					}

@@ -131,5 +131,6 @@ func (r *Round) bounded(name, unit string, v float64, bound bool) {
 	}
 }
 
-// trialTime is how long one trial of a search takes; a twentieth of a second is enough to fill every queue on the way at the rates that matter.
-func trialTime(e *Env) time.Duration { return max(e.Time, time.Millisecond) }
+// trialTime is how long one trial of a search takes, half of what a row may: there are some twenty. A twentieth of a second is enough to fill every queue on
+// the way at the rates that matter.
+func trialTime(e *Env) time.Duration { return max(e.Time/2, time.Millisecond) }
