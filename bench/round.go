@@ -12,14 +12,15 @@ import (
 
 // recorder gathers what one trial measures over all rounds.
 type recorder struct {
-	order   []string
-	rows    map[string]*row
-	counts  map[string]int // operations of PerOp, fixed by the first round
-	notes   []string
-	quick   bool // nothing is publishable
-	memory  bool // figures may be compared with the yardstick
-	yards   []float64
-	bounded map[string]bool
+	order     []string
+	rows      map[string]*row
+	counts    map[string]int // operations of PerOp, fixed by the first round
+	notes     []string
+	quick     bool // nothing is publishable
+	disturbed bool // nothing by the clock is publishable
+	memory    bool // figures may be compared with the yardstick
+	yards     []float64
+	bounded   map[string]bool
 }
 
 type row struct {
@@ -169,7 +170,7 @@ func (c *recorder) metrics() []Metric {
 		if c.bounded[name] {
 			m.Bound, m.Publishable = "generator", false
 		}
-		if c.quick {
+		if c.quick || c.disturbed && byClock(w.unit) {
 			m.Publishable = false
 		}
 		if c.memory && perOp(w.unit) && len(w.samples) == len(c.yards) && slices.Min(c.yards) > 0 {

@@ -154,6 +154,7 @@ func Run(ctx context.Context, list []Scenario, o Options) (*Report, error) {
 						continue
 					}
 					t.kept++
+					t.rec.disturbed = true
 					t.worst = max(t.worst, disturbed)
 				}
 				r.keep()

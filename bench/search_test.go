@@ -100,6 +100,16 @@ func TestGeneratorBound(t *testing.T) {
 	if m := rec.metrics()[1]; len(m.Samples) != 1 || m.Bound != "" {
 		t.Errorf("%+v", m)
 	}
+	rec.disturbed = true
+	if rec.metrics()[1].Publishable { // packets/s
+		t.Error("a rate of a machine that others used is publishable")
+	}
+	r = newRound(&Env{}, rec, false)
+	r.Add("cost", "ns/packet", 1)
+	r.keep()
+	if !rec.metrics()[len(rec.metrics())-1].Publishable {
+		t.Error("processor time of a machine that others used is not publishable")
+	}
 	if rec.quick = true; rec.metrics()[1].Publishable {
 		t.Error("a quick run is publishable")
 	}
