@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/janos-os/janos/click/lang"
-	"github.com/janos-os/janos/errs"
 )
 
 // Class describes an element class: what the language needs to know, how to make an
@@ -153,22 +152,5 @@ func Parse(name, text string, opt ParseOptions) (*GraphSpec, error) {
 	if err != nil {
 		return nil, err
 	}
-	return g, undeclared(g, opt.Lines)
-}
-
-// undeclared reports names that stand alone in connections and are neither elements nor classes.
-func undeclared(g *GraphSpec, lines bool) error {
-	list := errs.List{Lines: lines}
-	for i := range g.Elements {
-		n := &g.Elements[i]
-		if len(n.Args) > 0 || LookupClass(n.Class) != nil || !strings.Contains(n.Name, n.Class+"@") {
-			continue
-		}
-		hint := ""
-		if near := nearest(n.Class); len(near) > 0 {
-			hint = ", did you mean " + strings.Join(near, " or ") + "?"
-		}
-		list.Add(&errs.At{Pos: n.Pos, Err: errs.New(errs.NotFound, "undeclared element '%s'%s", n.Class, hint)})
-	}
-	return list.Err()
+	return g, nil
 }

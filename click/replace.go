@@ -7,6 +7,7 @@ package click
 //  3. what the old one still holds is given back
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -96,9 +97,25 @@ func (r *Router) Reload(text string) error {
 		return err
 	}
 	if _, err = r.Replace(spec); err != nil {
-		return errs.New(errs.KindOf(err), "%w\nRouter could not be initialized!", err)
+		return notInitialized(err)
 	}
 	return nil
+}
+
+// notInitialized adds Click's last line to the errors of a router, which those of a text alone do not have.
+func notInitialized(err error) error {
+	var list interface{ Unwrap() []error }
+	if errors.As(err, &list) {
+		textual := true
+		for _, e := range list.Unwrap() {
+			var u *undeclared
+			textual = textual && errors.As(e, &u)
+		}
+		if textual {
+			return err
+		}
+	}
+	return errs.New(errs.KindOf(err), "%w\nRouter could not be initialized!", err)
 }
 
 // reloadHere is the handler hotconfig. What is wrong with the text is its error; the replacement follows when the worker has left the graph.
@@ -111,7 +128,7 @@ func (r *Router) reloadHere(text string) error {
 		return err
 	}
 	if err := Check(spec, r.env); err != nil {
-		return errs.New(errs.KindOf(err), "%w\nRouter could not be initialized!", err)
+		return notInitialized(err)
 	}
 	swap := func() {
 		if _, err := r.Replace(spec); err != nil {

@@ -160,7 +160,11 @@ func (r *Router) make() error {
 				if near := nearest(n.Class); len(near) > 0 {
 					hint += ", did you mean " + strings.Join(near, " or ") + "?"
 				}
-				list.Add(&errs.At{Pos: n.Pos, Err: errs.New(errs.NotFound, "unknown element class '%s'%s", n.Class, hint)})
+				err := errs.New(errs.NotFound, "unknown element class '%s'%s", n.Class, hint)
+				if len(n.Args) == 0 && strings.Contains(n.Name, n.Class+"@") {
+					err = &undeclared{errs.New(errs.NotFound, "undeclared element '%s'%s", n.Class, hint)}
+				}
+				list.Add(&errs.At{Pos: n.Pos, Err: err})
 			}
 			c = &Class{Name: n.Class, Ports: "-/-", Processing: "a/a", New: func() Element { return &missing{} }}
 		}
@@ -206,6 +210,11 @@ func (r *Router) make() error {
 	r.connect(&list)
 	return list.Err()
 }
+
+// undeclared is the error of a name that stands alone in a connection and is neither an element nor a class: a mistake of the text, not of the router.
+type undeclared struct{ error }
+
+func (u *undeclared) Unwrap() error { return u.error }
 
 // missing stands for an element of an unknown class, so that the rest can be checked.
 type missing struct{ Base }
