@@ -18,7 +18,7 @@ func init() {
 			"that sends every frame to the other interface through a devmap. '1 key' is a cut-through channel for IPv4 frames, with its counters; '16 keys' are sixteen channels by UDP port that share the load, each with a limit of " +
 			"bit rate that is not reached, so that its token bucket is used; '1 key, hop' writes hardware addresses anew and lowers the TTL. Neither of the others changes frames. 'ip_forward' is the kernel's own forwarding. " +
 			"The sink is an eBPF program that counts, checks content and order, and drops: by XDP where frames come by redirect, at tc ingress behind ip_forward, which makes socket buffers. " +
-			"'chain' is processor time per delivered packet of generator, device and sink, all on one processor, with its ksoftirqd. " +
+			"'chain' is processor time per delivered packet of generator, device and sink, all on one processor, with its ksoftirqd, the least of three in turn. " +
 			"'rate' is how many times the rate of another a device has in the chain. 'loss-free' and what follows is as in xdp-l2fwd.",
 		Open: openCut})
 }
@@ -34,6 +34,7 @@ type cutTrial struct {
 const (
 	cutWindow = 1 << 16
 	cutKeys   = 16
+	cutTurns  = 3
 )
 
 func openCut(e *Env) (Trial, error) {
@@ -128,19 +129,20 @@ func (t *cutTrial) open(d *device) error {
 
 // Measure implements Trial.
 func (t *cutTrial) Measure(r *Round) error {
-	for _, d := range t.devices {
-		window, n := cutWindow, max(int(t.env.Time/(300*time.Nanosecond)), 2*cutWindow)
-		if c := t.cuts[d]; c != nil {
-			if where, why := c.Where(); where != "kernel" {
-				r.Note("%s: in user space, because %s. Closed loop with %d frames on their way.", d.name, why, xdpWindow)
-				window, n = xdpWindow, max(int(t.env.Time/(2*time.Microsecond)), 4*xdpWindow)
+	best := make(map[*device]cost)
+	for i := range cutTurns { // in turn, and the least of each: differences of a few ns count
+		for _, d := range t.devices {
+			c, err := t.cost(r, d)
+			if err != nil {
+				return fmt.Errorf("%s: %w", d.name, err)
+			}
+			if i == 0 || c.whole < best[d].whole {
+				best[d] = c
 			}
 		}
-		c, err := d.oneCore(t.last(), t.soft, n, window)
-		if err != nil {
-			return fmt.Errorf("%s: %w", d.name, err)
-		}
-		c.add(r, d)
+	}
+	for _, d := range t.devices {
+		best[d].add(r, d)
 	}
 	for _, of := range []struct{ name, base string }{{"1 key", "redirect"}, {"16 keys", "redirect"}, {"1 key, hop", "redirect"}, {"1 key", "ip_forward"}, {"16 keys", "ip_forward"}, {"1 key, hop", "ip_forward"}} {
 		if err := r.Times(of.name+" rate through "+of.base, of.base+" chain", of.name+" chain"); err != nil {
@@ -161,6 +163,18 @@ func (t *cutTrial) Measure(r *Round) error {
 		d.lost = 0
 	}
 	return nil
+}
+
+// cost is that of the closed loop, a third of Env.Time of it.
+func (t *cutTrial) cost(r *Round, d *device) (cost, error) {
+	window, n := cutWindow, max(int(t.env.Time/cutTurns/(150*time.Nanosecond)), 2*cutWindow)
+	if c := t.cuts[d]; c != nil {
+		if where, why := c.Where(); where != "kernel" {
+			r.Note("%s: in user space, because %s. Closed loop with %d frames on their way.", d.name, why, xdpWindow)
+			window, n = xdpWindow, max(int(t.env.Time/cutTurns/(2*time.Microsecond)), 4*xdpWindow)
+		}
+	}
+	return d.oneCore(t.last(), t.soft, n, window)
 }
 
 // Close implements Trial.

@@ -52,7 +52,9 @@ func LowerIsBetter(unit string) bool {
 }
 
 // byClock reports whether figures of a unit depend on who else uses the machine: rates and delays, but not processor time.
-func byClock(unit string) bool { return unit == "us" || unit == "of loss-free" || strings.HasSuffix(unit, "/s") }
+func byClock(unit string) bool {
+	return unit == "us" || unit == "of loss-free" || strings.HasSuffix(unit, "/s")
+}
 
 // perOp reports whether a unit is a time of an operation, which the yardstick can be compared with.
 func perOp(unit string) bool { return strings.HasPrefix(unit, "ns/") }
