@@ -200,8 +200,8 @@ func (c *cuts) add(l *Link, slot uint32, cut *nodeos.Cut, out *Link) (*cutEntry,
 		return nil, fmt.Errorf("clearing counters: %w", err)
 	}
 	word := func(off int) int { return int(e.place)*bucketSize + off }
-	per, depth := bucketOf(cut.BitRate, cut.Burst)
-	c.bucketWords.At(word(bucketPerByte)).Store(per)
+	_, depth, lot := bucketOf(cut, out.info.MTU)
+	c.bucketWords.At(word(bucketLot)).Store(lot)
 	c.bucketWords.At(word(bucketDepth)).Store(depth)
 	c.bucketWords.At(word(bucketCredit)).Store(depth << bucketShift)
 	c.bucketWords.At(word(bucketFilled)).Store(0)
@@ -214,12 +214,18 @@ func (c *cuts) add(l *Link, slot uint32, cut *nodeos.Cut, out *Link) (*cutEntry,
 	return e, nil
 }
 
-// bucketOf returns what a byte costs, and half of the burst in ns. One half holds at least one of the longest frames.
-func bucketOf(bits uint64, burst time.Duration) (perByte, depth uint64) {
-	if bits == 0 {
-		return 0, 0
+// bucketOf returns what a byte costs, half of the burst in ns, and a lot. One half of the burst holds at least one of the longest frames, and a lot is what can
+// be taken beside it.
+func bucketOf(cut *nodeos.Cut, mtu int) (perByte, depth, lot uint64) {
+	if cut.BitRate == 0 {
+		return 0, 0, 0
 	}
-	return max(8*uint64(time.Second)<<bucketShift/bits, 1), uint64(burst / 2)
+	perByte = max(8*uint64(time.Second)<<bucketShift/cut.BitRate, 1)
+	depth = uint64(cut.Burst / 2)
+	if whole, longest := depth<<bucketShift, perByte*uint64(mtu+demux.EtherLen+2*demux.VLANLen); whole > longest {
+		lot = (whole - longest) / 32
+	}
+	return perByte, depth, lot
 }
 
 // publish makes the programs use e's head. c.mu is held.
@@ -291,6 +297,8 @@ func headOf(cut *nodeos.Cut, place, out uint32, mtu int, unfinished bool) (b [he
 		binary.BigEndian.PutUint16(b[headUDP:], cut.SrcPort)
 		binary.BigEndian.PutUint16(b[headUDP+2:], cut.DstPort)
 	}
+	per, _, _ := bucketOf(cut, mtu)
+	binary.NativeEndian.PutUint64(b[headCost:], per)
 	put(headCut, int(place))
 	put(headOut, int(out))
 	put(headFlags, flags)

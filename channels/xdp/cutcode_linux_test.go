@@ -159,8 +159,8 @@ func (x *twins) set() {
 	out := &Link{out: 7, info: x.b.info}
 	h, err := x.maps.newHead(3, &Link{unfinished: true}, x.a.asked, out)
 	must(x.t, err)
-	x.maps.bucketWords.At(3*bucketSize + bucketPerByte).Store(func() uint64 { p, _ := bucketOf(x.a.asked.BitRate, x.a.asked.Burst); return p }())
-	_, depth := bucketOf(x.a.asked.BitRate, x.a.asked.Burst)
+	_, depth, lot := bucketOf(x.a.asked, x.b.info.MTU)
+	x.maps.bucketWords.At(3*bucketSize + bucketLot).Store(lot)
 	x.maps.bucketWords.At(3*bucketSize + bucketDepth).Store(depth)
 	x.maps.bucketWords.At(3*bucketSize + bucketCredit).Store(depth << bucketShift)
 	x.cell.At(chanCutWords).Store(uint64(h))
