@@ -17,6 +17,9 @@ type Config struct {
 	// HostMemory leaves the memory's maximum to the host's allocator: the metered module declares the largest there is,
 	// so that the allocator hears of every growth and can tell why a guest got no memory. It must keep to Module.MemoryMax.
 	HostMemory bool
+	// Resume lets the out import return when fuel ran out: the host has then put the fuel global at 0 or above, and the guest goes on. The
+	// charge that could not be met is a debt until then. Without it the module traps if the import returns. Out of stack it always does.
+	Resume bool
 }
 
 func (c *Config) wants(name string) bool {
@@ -33,6 +36,7 @@ type Module struct {
 	Wasm      []byte // the canonical metered module
 	MemoryMin uint32 // pages of 64 KiB; 0 with a MemoryMax of 0: no memory
 	MemoryMax uint32
+	Table     uint32 // entries that the table may have
 	Stack     uint32 // slots of 8 bytes that its calls may take
 	Recursive bool   // some calls are counted at run time
 	// SegmentState tells that the module changes its table or drops segments while it runs, which is
@@ -88,6 +92,9 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 	}
 	if d.memory != nil {
 		m.MemoryMin, m.MemoryMax = d.memory[0], d.memory[1]
+	}
+	if d.table != nil {
+		m.Table = max(d.table[0], d.table[1])
 	}
 	for i, g := range d.globals {
 		if g.mutable {

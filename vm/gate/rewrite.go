@@ -320,14 +320,16 @@ func (w *rewriter) settle(at int) {
 	w.leave(outOfFuel, at)
 }
 
-// leave calls the out import, which does not return, if the operand on the stack is not 0.
+// leave calls the out import if the operand on the stack is not 0. Unless the class of code resumes, it does not return.
 func (w *rewriter) leave(why, at int) {
 	b := &w.body
 	b.op(opIf)
 	b.byte(0x40)
 	b.constant(I32, int64(at)<<1|int64(why))
 	b.opIndex(opCall, uint32(len(w.d.imports)))
-	b.op(opUnreachable)
+	if why != outOfFuel || !w.d.cfg.Resume {
+		b.op(opUnreachable)
+	}
 	b.op(opEnd)
 }
 
