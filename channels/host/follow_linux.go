@@ -19,7 +19,7 @@ const (
 	readSize      = 128 << 10        // of one read; the kernel's dumps come in pieces of 32 KiB
 	readsPerTurn  = 256              // messages between two looks at the rest
 	confirmEvery  = time.Second      // how often used neighbours are looked at
-	syncPause     = time.Second      // least time between the beginnings of two dumps that nothing urgent calls for
+	syncPause     = time.Second      // least time between the beginnings of two dumps that nothing urgent calls for; ten times what one takes, if that is more
 	startTime     = 60 * time.Second // for the first dump
 	maxInterrupts = 16               // in a row, until what a dump shows is taken without taking out what it does not show
 )
@@ -49,8 +49,9 @@ type follower struct {
 	interrupted bool
 	interrupts  int
 	began       time.Time
-	want        bool // another one
-	urgent      bool // without a pause
+	pause       time.Duration // from began to the beginning of the next dump that nothing urgent calls for
+	want        bool          // another one
+	urgent      bool          // without a pause
 	addrs       map[int][]netip.Prefix
 	rules       int
 
@@ -181,7 +182,7 @@ func (f *follower) run() {
 
 // turn waits for something to do and does a piece of it.
 func (f *follower) turn() error {
-	if f.want && f.seq == 0 && (f.urgent || time.Since(f.began) >= syncPause) {
+	if f.want && f.seq == 0 && (f.urgent || time.Since(f.began) >= f.pause) {
 		if err := f.beginDump(); err != nil {
 			return err
 		}
@@ -217,7 +218,7 @@ func (f *follower) patience() time.Duration {
 		d = confirmEvery - time.Since(f.confirmed)
 	}
 	if f.want && f.seq == 0 {
-		d = min(d, syncPause-time.Since(f.began))
+		d = min(d, f.pause-time.Since(f.began))
 	}
 	return max(d, 0) + time.Millisecond
 }
@@ -376,6 +377,7 @@ func (f *follower) readAsked() error {
 func (f *follower) endDump() {
 	t := f.t
 	f.seq = 0
+	f.pause = max(syncPause, 10*time.Since(f.began)) // interfaces of containers may come and go all the time
 	if f.interrupted {
 		t.status.Interrupted++
 		f.want = true
@@ -432,7 +434,7 @@ func (f *follower) sweep() {
 			t.setObject(id, nil, nil, false)
 		}
 	}
-	n := t.drop(func(r *Route) bool { return r.seen != t.dump && !t.touched.prefixes[r.Prefix] })
+	n := t.drop(func(r *Route) bool { return r.seen != t.dump && !t.touched.routes[r.key()] })
 	if t.status.Dumps > 0 {
 		t.status.Corrected += uint64(n)
 	}
@@ -466,11 +468,12 @@ func (f *follower) enter(m *message, dumped, touch bool) error {
 			return err
 		}
 		switch {
-		case dumped && t.touched.prefixes[r.spec.Prefix]:
-		case m.typ == unix.RTM_DELROUTE:
-			if t.take(&r.spec); touch {
-				t.touch(r.spec.Prefix)
+		case dumped && t.touched.routes[t.keyOf(&r.spec)]:
+			if !t.has(&r.spec) { // gone since, or one of several that are alike: look again
+				f.want = true
 			}
+		case m.typ == unix.RTM_DELROUTE:
+			t.take(&r.spec)
 		default:
 			t.put(&r.spec, dumped || m.flags&unix.NLM_F_APPEND != 0, !dumped && m.flags&unix.NLM_F_REPLACE != 0)
 		}

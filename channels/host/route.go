@@ -277,6 +277,7 @@ func (t *Table) put(s *RouteSpec, last, replace bool) {
 		r.kind = Unicast
 	}
 	r.ways = t.waysOf(s)
+	t.touch(t.keyOf(s))
 	six := r.Prefix.Addr().Is6()
 	head := t.routes.Get(r.Prefix)
 	list := t.list(head)
@@ -289,7 +290,7 @@ func (t *Table) put(s *RouteSpec, last, replace bool) {
 		case o.kind == r.kind && o.ways == r.ways && o.Protocol == r.Protocol: // the same once more
 			t.release(r.ways)
 			o.seen = t.dump
-			t.touch(r.Prefix)
+			t.touch(t.keyOf(s))
 			return
 		case o.kind == r.kind && o.ways == r.ways:
 			at = i
@@ -328,6 +329,7 @@ func (t *Table) take(s *RouteSpec) {
 		return
 	}
 	p := s.Prefix.Masked()
+	t.touch(t.keyOf(s))
 	head := t.routes.Get(p)
 	if head == nil {
 		return
@@ -408,14 +410,56 @@ func (t *Table) link(p netip.Prefix, head *Route, list []*Route) {
 	}
 	clear(list[:cap(list)])
 	clear(t.listBuf[:cap(t.listBuf)])
-	t.touch(p)
 	t.changed()
 }
 
-// touch notes that an announcement has changed a prefix while a dump runs.
-func (t *Table) touch(p netip.Prefix) {
+// routeKey tells routes apart that the kernel keeps at the same time: of IPv6 those without gateway are one for each interface.
+type routeKey struct {
+	prefix  netip.Prefix
+	table   uint32
+	metric  uint32
+	ifindex int
+}
+
+// keyOf returns the key of a route that comes or goes.
+func (t *Table) keyOf(s *RouteSpec) routeKey {
+	hops := s.Hops
+	if o := t.objects[s.Object]; o != nil {
+		hops = o.ways.all
+	}
+	return newKey(s.Prefix.Masked(), s.Table, s.Metric, hops)
+}
+
+// key returns the key of a route of the table.
+func (r *Route) key() routeKey { return newKey(r.Prefix, r.Table, r.Metric, r.ways.all) }
+
+func newKey(p netip.Prefix, table, metric uint32, hops []Hop) routeKey {
+	k := routeKey{prefix: p, table: table, metric: metric}
+	if table == 0 {
+		k.table = tableMain
+	}
+	if p.Addr().Is6() && len(hops) > 0 && !hops[0].Gateway.IsValid() {
+		k.ifindex = hops[0].Ifindex
+	}
+	return k
+}
+
+// has reports whether the table has exactly that route.
+func (t *Table) has(s *RouteSpec) bool {
+	w := t.waysOf(s)
+	defer t.release(w)
+	for r := t.routes.Get(s.Prefix); r != nil; r = r.next {
+		if r.Table == s.Table && r.Metric == s.Metric && r.kind == s.Kind && r.ways == w {
+			return true
+		}
+	}
+	return false
+}
+
+// touch notes that an announcement has changed a route while a dump runs.
+func (t *Table) touch(k routeKey) {
 	if t.touched.on {
-		t.touched.prefixes[p] = true
+		t.touched.routes[k] = true
 	}
 }
 
@@ -437,6 +481,7 @@ func (t *Table) drop(gone func(*Route) bool) (n int) {
 			if !gone(r) {
 				return false
 			}
+			t.touch(r.key())
 			t.release(r.ways)
 			t.count(p, -1)
 			n++

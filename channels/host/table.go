@@ -37,7 +37,7 @@ type Table struct {
 // touched is what announcements have changed while a dump runs: it is newer than what the dump says of it.
 type touched struct {
 	on        bool
-	prefixes  map[netip.Prefix]bool
+	routes    map[routeKey]bool
 	neighbors map[place]bool
 	addrs     map[place]bool
 	links     map[int]bool
@@ -51,7 +51,7 @@ type place struct {
 }
 
 func (t *touched) begin() {
-	*t = touched{on: true, prefixes: make(map[netip.Prefix]bool), neighbors: make(map[place]bool), addrs: make(map[place]bool),
+	*t = touched{on: true, routes: make(map[routeKey]bool), neighbors: make(map[place]bool), addrs: make(map[place]bool),
 		links: make(map[int]bool), objects: make(map[uint32]bool)}
 }
 
@@ -266,9 +266,15 @@ func (t *Table) removeInterface(index int) {
 	})
 	t.renew(func(n *interfaces) { delete(n.byIndex, index) })
 	t.rechoose(index)
-	t.drop(func(r *Route) bool {
-		return len(r.ways.all) > 0 && !slices.ContainsFunc(r.ways.all, func(h Hop) bool { return h.Ifindex != index })
-	})
+	only := make(map[*ways]bool)
+	for _, w := range t.ways {
+		if len(w.all) > 0 && !slices.ContainsFunc(w.all, func(h Hop) bool { return h.Ifindex != index }) {
+			only[w] = true
+		}
+	}
+	if len(only) > 0 { // else the routes need not be looked through
+		t.drop(func(r *Route) bool { return only[r.ways] })
+	}
 }
 
 // rechoose finds out which next hops are left after an interface has gone up or down, and takes out what the kernel does without
