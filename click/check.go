@@ -14,7 +14,7 @@ func Check(spec *GraphSpec, env Env) error {
 	if env.Domain == nil {
 		return errs.New(errs.Internal, "click: no domain")
 	}
-	r := &Router{spec: spec, domain: env.Domain, owner: env.Domain.Owner(), rand: env.Rand, output: io.Discard,
+	r := &Router{spec: spec, domain: env.Domain, owner: env.Domain.Owner(), rand: env.Rand, output: io.Discard, host: env.Host,
 		values: env.Values, done: make(chan struct{}), byName: map[string]int{}}
 	if r.rand == nil {
 		r.rand = env.Domain.Node().NewRand()

@@ -23,6 +23,7 @@ type Handler struct {
 type Handlers struct {
 	byName map[string]*Handler
 	others func(name string) *Handler
+	args   *Args // for values that name elements or addresses; nil for the router's own
 }
 
 // HandlerAdder is an element with handlers of its own.
@@ -79,11 +80,11 @@ func (h *Handlers) Count(name string, n *uint64) {
 	h.Read(name, func() string { return strconv.FormatUint(*n, 10) })
 }
 
-// Value makes a variable readable as get shows it and, if set is not nil, writable by an argument value.
+// Value makes a variable readable as get shows it and, if set is not nil, writable by an argument value, which may use the names that the element knows.
 func (h *Handlers) Value(name string, get func() string, set Value) {
 	h.Read(name, get)
 	if set != nil {
-		h.Write(name, func(v string) error { return set(strings.TrimSpace(v), nil) })
+		h.Write(name, func(v string) error { return set(strings.TrimSpace(v), h.args) })
 	}
 }
 
@@ -101,7 +102,7 @@ func (h *Handlers) Names() []string {
 func (r *Router) addHandlers(i int) {
 	el := r.elements[i]
 	b := el.base()
-	h := &Handlers{byName: map[string]*Handler{}}
+	h := &Handlers{byName: map[string]*Handler{}, args: &Args{router: r, el: b}}
 	b.handlers = h
 	h.Read("class", func() string { return b.class.Name })
 	h.Read("name", func() string { return b.name })

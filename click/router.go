@@ -48,6 +48,7 @@ type Router struct {
 	values   map[string]any
 	elements []Element
 	byName   map[string]int
+	names    map[nameKey]string // of addresses, ports and the like; see Args.Define
 	from     [][]lang.Edge
 	into     [][]lang.Edge
 	thread   *Thread

@@ -11,8 +11,8 @@ import (
 	"github.com/janos-os/janos/click/lang"
 )
 
-// Value parses the text of an argument or of a handler's value and stores it. The Args is nil for
-// handlers; a refused text must change nothing.
+// Value parses the text of an argument or of a handler's value and stores it. The Args knows the names that may be used there and may be
+// nil; a refused text must change nothing.
 type Value func(text string, a *Args) error
 
 // Int parses an integer: decimal, 0 octal or 0x hexadecimal, with a sign.
@@ -179,42 +179,6 @@ func Bytes(p *[]byte) Value {
 	}
 }
 
-// Addr parses an IPv4 or IPv6 address.
-func Addr(p *netip.Addr) Value {
-	return func(s string, _ *Args) error {
-		a, err := netip.ParseAddr(lang.Unquote(s))
-		if err != nil || a.Zone() != "" {
-			return fmt.Errorf("expected an IP address, not '%s'", s)
-		}
-		*p = a
-		return nil
-	}
-}
-
-// Addr4 parses an IPv4 address.
-func Addr4(p *netip.Addr) Value {
-	return func(s string, a *Args) error {
-		var x netip.Addr
-		if Addr(&x)(s, a) != nil || !x.Is4() {
-			return fmt.Errorf("expected an IPv4 address, not '%s'", s)
-		}
-		*p = x
-		return nil
-	}
-}
-
-// Prefix parses an IP prefix, or an address as a prefix of full length. ParsePrefix says what it accepts.
-func Prefix(p *netip.Prefix) Value {
-	return func(s string, _ *Args) error {
-		x, err := ParsePrefix(lang.Unquote(s))
-		if err != nil {
-			return err
-		}
-		*p = x
-		return nil
-	}
-}
-
 // ParsePrefix parses A/LENGTH, A/MASK and A alone. An IPv4 address may lack its last parts before a
 // length, as in 18.26/16. Bits beyond the length are kept.
 func ParsePrefix(s string) (netip.Prefix, error) {
@@ -253,18 +217,6 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, n), nil
 }
 
-// Ether parses a hardware address, its bytes apart by colons or dashes.
-func Ether(p *[6]byte) Value {
-	return func(s string, _ *Args) error {
-		m, err := ParseEther(lang.Unquote(s))
-		if err != nil {
-			return err
-		}
-		*p = m
-		return nil
-	}
-}
-
 // ParseEther parses a hardware address.
 func ParseEther(s string) (m [6]byte, err error) {
 	parts := strings.FieldsFunc(s, func(c rune) bool { return c == ':' || c == '-' })
@@ -287,18 +239,6 @@ var Services = map[string]uint16{
 	"pop3": 110, "sunrpc": 111, "auth": 113, "nntp": 119, "ntp": 123, "netbios-ns": 137, "netbios-dgm": 138,
 	"netbios-ssn": 139, "imap2": 143, "snmp": 161, "snmp-trap": 162, "bgp": 179, "irc": 194, "https": 443,
 	"syslog": 514, "route": 520, "imaps": 993, "imap3": 220, "anep": 3322,
-}
-
-// Port parses a port number or the name of a service.
-func Port(p *uint16) Value {
-	return func(s string, _ *Args) error {
-		n, err := ParsePort(lang.Unquote(s))
-		if err != nil {
-			return err
-		}
-		*p = n
-		return nil
-	}
 }
 
 // ParsePort parses a port number or the name of a service.
