@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/janos-os/janos/errs"
@@ -12,6 +13,8 @@ type Config struct {
 	Limits  Limits
 	Imports []Import // what may be imported, with exact types
 	Exports []Export // functions that must be exported; other exports are dropped
+	// Optional are functions that are kept if they are exported, and must then have that type.
+	Optional []Export
 	// AllExports keeps every exported function, besides those in Exports.
 	AllExports bool
 	// HostMemory leaves the memory's maximum to the host's allocator: the metered module declares the largest there is,
@@ -23,9 +26,11 @@ type Config struct {
 }
 
 func (c *Config) wants(name string) bool {
-	for _, e := range c.Exports {
-		if e.Name == name {
-			return true
+	for _, list := range [][]Export{c.Exports, c.Optional} {
+		for _, e := range list {
+			if e.Name == name {
+				return true
+			}
 		}
 	}
 	return c.AllExports
@@ -116,8 +121,14 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 
 // required checks the exports that the class of code must have.
 func (d *decoded) required(end int) *Error {
+	wanted := d.cfg.Exports
+	for _, o := range d.cfg.Optional {
+		if slices.ContainsFunc(d.exports, func(e export) bool { return e.name == o.Name && e.kind == 0 }) {
+			wanted = append(wanted[:len(wanted):len(wanted)], o)
+		}
+	}
 next:
-	for _, want := range d.cfg.Exports {
+	for _, want := range wanted {
 		for _, e := range d.exports {
 			if e.name != want.Name {
 				continue
