@@ -435,3 +435,14 @@ func (a *Account) Walk(fn func(*Account)) {
 		c.Walk(fn)
 	}
 }
+
+// WindowEnd returns when the present window of a consumed resource ends at this account, and clock.Never where it never does. A request that a
+// limit of this account refused (see Refusal.Account) may be repeated then.
+func (a *Account) WindowEnd(r Resource) clock.Time {
+	c := &a.counters[r]
+	if limit := c.limit.Load(); r.Held() || a.spec.Window < 0 || limit == Nothing {
+		return clock.Never
+	}
+	a.rollWindow(c, r)
+	return clock.Time(c.start.Load()).Add(a.spec.Window)
+}

@@ -348,3 +348,43 @@ func BenchmarkPickCharge(b *testing.B) {
 		s.Charge(e, 100)
 	}
 }
+
+// TestWindowEnd: what was refused in a window is granted when it ends, and not where it never does.
+func TestWindowEnd(t *testing.T) {
+	root, clk := newTree(t, Spec{Name: "node"}, 1)
+	for _, tc := range []struct {
+		spec  Spec
+		r     Resource
+		never bool
+	}{
+		{Spec{Name: "a", Limit: Amounts{Fuel: 10}}, Fuel, false},
+		{Spec{Name: "b", Limit: Amounts{Fuel: 10}, Window: time.Millisecond}, Fuel, false},
+		{Spec{Name: "c", Limit: Amounts{Fuel: 10}, Window: -1}, Fuel, true},
+		{Spec{Name: "d", Limit: Amounts{Fuel: Nothing}}, Fuel, true},
+		{Spec{Name: "e", Limit: Amounts{Memory: 10}}, Memory, true},
+	} {
+		a, err := root.NewChild(tc.spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clk.Advance(2500 * time.Millisecond)
+		end := a.WindowEnd(tc.r)
+		if (end == clock.Never) != tc.never || end <= clk.Now() {
+			t.Errorf("%s at %v: %v", tc.spec.Name, clk.Now(), end)
+		}
+		if tc.never {
+			continue
+		}
+		if err := a.Take(tc.r, 10); err != nil {
+			t.Fatal(err)
+		}
+		clk.AdvanceTo(end - 1)
+		if a.Take(tc.r, 1) == nil {
+			t.Errorf("%s: above the limit", tc.spec.Name)
+		}
+		clk.AdvanceTo(end)
+		if err := a.Take(tc.r, 1); err != nil {
+			t.Errorf("%s: in the next window: %v", tc.spec.Name, err)
+		}
+	}
+}
