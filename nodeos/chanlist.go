@@ -25,14 +25,14 @@ func (n *Node) CutChans() []*CutChan {
 	return n.cuts()
 }
 
-// OutChans returns the out-channels of d that somebody still has, oldest first, without those of cut-through channels. Nobody need close one, so
+// OutChans returns the out-channels of d that are open and that somebody still has, oldest first, without those of cut-through channels. Nobody need close one, so
 // the domain does not keep them either.
 func (d *Domain) OutChans() []*OutChan {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var cs []*OutChan
 	for _, p := range d.outChans {
-		if c := p.Value(); c != nil {
+		if c := p.Value(); c != nil && !c.closed.Load() {
 			cs = append(cs, c)
 		}
 	}
@@ -45,7 +45,8 @@ func (d *Domain) noteOut(c *OutChan) {
 	defer d.mu.Unlock()
 	if len(d.outChans) == cap(d.outChans) { // before it grows
 		d.outChans = slices.DeleteFunc(d.outChans, func(p weak.Pointer[OutChan]) bool {
-			return p.Value() == nil
+			c := p.Value()
+			return c == nil || c.closed.Load()
 		})
 	}
 	d.outChans = append(d.outChans, weak.Make(c))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -474,5 +475,8 @@ func TestChannelLists(t *testing.T) {
 			t.Fatalf("%d out-channels are remembered", n)
 		}
 	}
-	runtime.KeepAlive(out)
+	out.Close()
+	if cs := x.d.OutChans(); slices.Contains(cs, out) {
+		t.Error("a closed out-channel is listed")
+	}
 }
