@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +110,7 @@ func Until(t testing.TB, cond func() bool) {
 // Sink is an in-channel that keeps what it receives.
 type Sink struct {
 	Chan *nodeos.InChan
+	node *nodeos.Node
 	got  chan Got
 }
 
@@ -119,7 +121,7 @@ func NewSink(t testing.TB, n *nodeos.Node, proto, addr, key string) *Sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Sink{got: make(chan Got, 1<<14)}
+	s := &Sink{node: n, got: make(chan Got, 1<<14)}
 	s.Chan, err = n.Root().NewInChan(nodeos.InChanSpec{Protocol: proto, Address: addr, Key: k, Quota: 1 << 12, Handler: func(w *nodeos.Worker, b *packet.Batch) {
 		for _, p := range b.Packets() {
 			g := Got{Data: bytes.Clone(p.Data()), Frame: bytes.Clone(p.MAC()), Anno: p.Anno}
@@ -141,9 +143,20 @@ func (s *Sink) Next(t testing.TB) Got {
 	case g := <-s.got:
 		return g
 	case <-time.After(patience):
-		t.Fatalf("channel %s: no packet came; %+v", s.Chan.Protocol(), s.Chan.Stats())
+		t.Fatalf("channel %s: no packet came; %+v%s", s.Chan.Protocol(), s.Chan.Stats(), s.links())
 	}
 	return Got{}
+}
+
+// links says where on the node a packet may have stayed.
+func (s *Sink) links() string {
+	var b strings.Builder
+	for _, l := range s.node.Links() {
+		st, err := s.node.LinkStats(l.Info().Name)
+		fmt.Fprintf(&b, "; link %s: %+v, %v", l.Info().Name, st, err)
+	}
+	fmt.Fprintf(&b, "; packets: %+v", s.node.Pool().Stats())
+	return b.String()
 }
 
 // Empty fails the test if there is a packet.

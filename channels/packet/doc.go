@@ -35,6 +35,9 @@
 // with blocks and 1.7 us with slots. Where a packet crosses several nodes, as in a laboratory network, use latency=low.
 // Smaller blocks would not help: a block must hold a super-frame of 64 KiB, and the timer waits for the block, not for its size.
 //
+// A block is closed with whatever it holds, so frames that come one at a time take one each: a ring has at least as many blocks as it
+// has frames, up to 64 (8 MiB), which is how many milliseconds the worker may be late before such frames are lost. Slots hold LinkSpec.Ring frames however they come.
+//
 // # Several workers
 //
 // With LinkSpec.Workers each of these workers has a ring and a socket to send by. The kernel gives all frames of a flow, in both of its

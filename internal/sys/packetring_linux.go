@@ -79,8 +79,12 @@ type PacketRing struct {
 	big  []byte // TPACKET_V2: a frame too large for its slot, read from the socket
 }
 
-// blockSize holds the largest frame, a GSO frame of 64 KiB, and its headers.
-const blockSize = 128 << 10
+// blockSize holds the largest frame, a GSO frame of 64 KiB, and its headers. manyBlocks is how many milliseconds a reader may be late, for the kernel closes a
+// block in each one in which a frame came, however little is in it.
+const (
+	blockSize  = 128 << 10
+	manyBlocks = 64
+)
 
 // OpenPacketRing makes the socket and maps the ring.
 func OpenPacketRing(spec RingSpec) (*PacketRing, error) {
@@ -120,7 +124,7 @@ func (r *PacketRing) setup(spec RingSpec) error {
 	var err error
 	if r.v3 {
 		r.unit = blockSize
-		r.units = max((spec.Frames*slot+blockSize-1)/blockSize, 4)
+		r.units = max((spec.Frames*slot+blockSize-1)/blockSize, min(spec.Frames, manyBlocks), 4)
 		err = unix.SetsockoptTpacketReq3(r.fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &unix.TpacketReq3{
 			Block_size: blockSize, Block_nr: uint32(r.units), Frame_size: uint32(slot),
 			Frame_nr: uint32(r.units * (blockSize / slot)), Retire_blk_tov: uint32(max(spec.RetireMS, 1)),
