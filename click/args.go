@@ -62,6 +62,12 @@ func (a *Args) Errorf(format string, args ...any) {
 	a.errs = append(a.errs, fmt.Sprintf(format, args...))
 }
 
+// Messagef prints something that keeps nobody from going on, with the place in the configuration.
+func (a *Args) Messagef(format string, args ...any) {
+	pos := a.router.spec.Elements[a.el.index].Pos
+	fmt.Fprintf(a.router.output, "%v: While configuring '%s':\n  %s\n", pos, a.router.label(a.el.index), fmt.Sprintf(format, args...))
+}
+
 // OK reports whether no mistake was found so far.
 func (a *Args) OK() bool { return len(a.errs) == 0 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/janos-os/janos/click/lang"
@@ -22,6 +23,7 @@ const (
 	NameTCP
 	NameUDP
 	NameAnno
+	NameShare // of an element's tasks, see ScheduleInfo
 )
 
 type nameKey struct {
@@ -166,6 +168,29 @@ func (a *Args) ParsePort(s string, proto NameKind) (uint16, error) {
 		return ParsePort(v)
 	}
 	return ParsePort(s)
+}
+
+// share returns how often tasks of an element run in proportion to others, by what was defined for it and for the compounds around it.
+func (r *Router) share(scope, rest string) float64 {
+	get := func(name string) (float64, bool) {
+		v, err := strconv.ParseFloat(r.names[nameKey{NameShare, scope, name}], 64)
+		return v, err == nil
+	}
+	if v, ok := get(rest); ok {
+		return v
+	}
+	head, tail, inner := strings.Cut(rest, "/")
+	if !inner {
+		return 1
+	}
+	v, ok := get(head)
+	if !ok {
+		v = 1
+	}
+	if scope != "" {
+		head = scope + "/" + head
+	}
+	return v * r.share(head, tail)
 }
 
 // suffixOf splits NAME:KIND.

@@ -289,6 +289,9 @@ func (r *Router) Thread() *Thread { return r.thread }
 // Rand returns the router's source of random numbers. On the worker or in Initialize.
 func (r *Router) Rand() *clock.Rand { return r.rand }
 
+// Reseed makes the random numbers start again from a seed. On the worker or in Configure.
+func (r *Router) Reseed(seed uint64) { *r.rand = *clock.NewRand(seed, 0) }
+
 // Host reports whether elements may use the rights of the process on the host.
 func (r *Router) Host() bool { return r.host }
 

@@ -29,7 +29,7 @@ type Task struct {
 // packets and return.
 func (e *Base) NewTask(fn func() (packets int, more bool)) *Task {
 	k := &Task{thread: e.thread, el: e, fn: fn, index: -1}
-	k.setTickets(DefaultTickets)
+	k.setTickets(min(max(int(DefaultTickets*e.router.share("", e.name)), 1), MaxTickets))
 	e.tasks = append(e.tasks, k)
 	e.thread.heap = grow(e.thread.heap, e.router.taskCount())
 	return k

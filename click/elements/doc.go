@@ -12,6 +12,7 @@ import (
 	_ "github.com/janos-os/janos/click/elements/ethernet"
 	_ "github.com/janos-os/janos/click/elements/hostip"
 	_ "github.com/janos-os/janos/click/elements/icmp"
+	_ "github.com/janos-os/janos/click/elements/info"
 	_ "github.com/janos-os/janos/click/elements/ip"
 	_ "github.com/janos-os/janos/click/elements/link"
 	_ "github.com/janos-os/janos/click/elements/standard"
