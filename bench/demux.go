@@ -13,7 +13,7 @@ func init() {
 	register(Scenario{Name: "demux-scale", Tier: "memory", Title: "demultiplexing by 1 and 4,096 keys in 1 to 8 mask shapes, in Go and in eBPF",
 		Text: "UDP packets in Ethernet frames of 64 bytes are decided on, parsing of the headers included. The Go back end has 1,024 distinct packets that match random keys, " +
 			"and restores each. The eBPF back end, as an XDP program, has a packet of which a few instructions before make the next of 4,096 at each run (BPF test run); what a program of these " +
-			"instructions alone costs is a row of its own and not included in the others. 'last' are packets of the shape that is asked last, 'none' match nothing. Differences and ratios are to 1 key.",
+			"instructions alone costs is a row of its own, and is in the others too. 'last' are packets of the shape that is asked last, 'none' match nothing. Differences and ratios are to 1 key.",
 		Open: openDemux})
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/janos-os/janos/errs"
 )
 
-// emptyRun is the row of the instructions that make the packets.
+// emptyRun is the row of the instructions that make the packets, which all others contain.
 const emptyRun = "ebpf: the packets alone"
 
 // kernelRuns is how many packets a measurement runs: a test run has costs of its own, of some microseconds.
@@ -95,11 +95,7 @@ func openKernelDemux(e *Env, t *opsTrial) (func(r *Round, compare func(back stri
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			per := float64(cost.Nanoseconds()) / float64(n)
-			if s.name != emptyRun {
-				per -= r.now[emptyRun]
-			}
-			r.Add(s.name, "ns/packet", per)
+			r.Add(s.name, "ns/packet", float64(cost.Nanoseconds())/float64(n))
 		}
 		return compare("ebpf")
 	}, nil
