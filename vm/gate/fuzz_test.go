@@ -36,7 +36,7 @@ func FuzzCheck(f *testing.F) {
 	}
 	cfg := &gate.Config{Limits: gate.HandlerLimits(), Imports: imports, AllExports: true}
 	cfg.Limits.Start, cfg.Limits.MemoryDefault = true, 1
-	again := &gate.Config{Limits: gate.Limits{Module: 1 << 22, Types: 1000, Params: 64, Imports: 100, Functions: 2000, Body: 1 << 20, Locals: 200, Nesting: 50, Blocks: 10000,
+	again := &gate.Config{Limits: gate.Limits{Module: 1 << 22, Types: 1000, Params: 64, Imports: 100, Functions: 2000, Body: 1 << 20, Locals: 200, Nesting: 2000, Blocks: 10000,
 		Operands: 1000, BranchTargets: 5000, Globals: 200, Exports: 500, Table: 4096, MemoryPages: 16, Segments: 256, Stack: 1 << 20, Start: true, Floats: true},
 		Imports:    append([]gate.Import{{Module: gate.OutModule, Name: gate.OutName, Sig: gate.Sig{Params: i32}}}, imports...),
 		AllExports: true}

@@ -23,6 +23,8 @@ type Config struct {
 	// Resume lets the out import return when fuel ran out: the host has then put the fuel global at 0 or above, and the guest goes on. The
 	// charge that could not be met is a debt until then. Without it the module traps if the import returns. Out of stack it always does.
 	Resume bool
+
+	reload bool // the fuel is never taken from where it was kept: for tests
 }
 
 func (c *Config) wants(name string) bool {

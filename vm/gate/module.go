@@ -18,7 +18,8 @@ type function struct {
 	size   int
 
 	// what validation finds out
-	regions  []uint64 // cost of the entry and of each loop, in order
+	regions  []region // of the entry and of each loop, in order
+	leaves   bool     // some branch goes to its outermost label
 	operands int
 	calls    []uint32 // defined functions it calls, each once
 	indirect []uint32 // types it calls through the table, each once
@@ -26,6 +27,12 @@ type function struct {
 	frame    uint32
 	counted  bool // may be reached from itself: its calls are counted
 	weight   uint32
+}
+
+// region is what is charged at once: a function without its loops, or a loop without those inside.
+type region struct {
+	cost  uint64
+	calls bool // there are calls in the loop, or in loops inside
 }
 
 type localGroup struct {

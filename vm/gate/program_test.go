@@ -339,6 +339,14 @@ func compareEngines(t testing.TB, rts [2]wazero.Runtime, seed, budget uint64) (s
 		t.Errorf("seed %d: the engines differ: %d %q fuel %d globals %v, %d %q fuel %d globals %v, memory equal: %v", seed,
 			a.result, a.out, a.fuel, a.globals, b.result, b.out, b.fuel, b.globals, bytes.Equal(a.memory, b.memory))
 	}
+	// Where the fuel is kept between charges makes no difference.
+	cfg.reload = true
+	if m, err = Check(raw, cfg); err != nil {
+		t.Fatalf("seed %d: %v", seed, err)
+	}
+	if c := runProgram(t, rts[1], m, budget); c.out != b.out || c.fuel != b.fuel || c.globals != b.globals || !bytes.Equal(c.memory, b.memory) {
+		t.Errorf("seed %d: fuel %d %q, and %d %q when it is loaded for every charge", seed, b.fuel, b.out, c.fuel, c.out)
+	}
 	return a.out, m.Recursive
 }
 

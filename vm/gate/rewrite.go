@@ -45,9 +45,20 @@ type rewriter struct {
 	extra    []Sig             // appended types
 	scratch  uint32            // of the current function: an i64 local, an i32 local behind it
 	in       instr
-	nested   uint32
+	nested   uint32  // open blocks inside those of the exits
+	outer    uint32  // those of them that are ours
+	blocks   []open  // the guest's
+	places   []int64 // arguments of out for the exits so far
+	cached   bool    // the scratch local has the fuel
 	regionAt int
 	code     int // bytes of bodies so far
+}
+
+// open is an open block.
+type open struct {
+	op     int
+	cached bool // rewriter.cached when it began
+	called bool // there was a call inside
 }
 
 // rewrite writes the metered module to the rewriter's out.
@@ -58,7 +69,7 @@ func (d *decoded) rewrite() *rewriter {
 	for i := range d.funcs {
 		f := &d.funcs[i]
 		w.counted = w.counted || f.counted
-		if r := d.types[f.typ].Results; f.counted && len(r) > 1 {
+		if r := d.types[f.typ].Results; (f.counted || f.leaves) && len(r) > 1 {
 			if _, ok := w.multi[f.typ]; !ok {
 				w.multi[f.typ] = w.addType(Sig{Results: r})
 			}
@@ -249,11 +260,17 @@ func (w *rewriter) elements(s *writer) {
 	}
 }
 
-// function writes a body to w.body. A counted function becomes
+// function writes a body to w.body. Most of it is the guest's, between what is charged at its entry and where it goes when that cannot be
+// paid:
 //
-//	charge fuel; charge slots; block BODY end; give slots back
+//	block block ... charge fuel, or branch out of the first
+//	                charge slots, or branch out of the second
+//	      block BODY end; give slots back; return
+//	end; call out; unreachable end; call out; unreachable ...
 //
-// with every return in BODY turned into a branch out of the block.
+// The loops of BODY, which charge at their heads, have such an exit each. A branch forwards to code that is hardly ever run costs a
+// compiler less than code in the way. Where the import may return, it is called in place. The block around BODY is there if
+// slots are given back, or if the guest branches to it.
 func (w *rewriter) function(f *function) {
 	b := &w.body
 	b.b = b.b[:0]
@@ -280,54 +297,114 @@ func (w *rewriter) function(f *function) {
 		b.u32(1)
 		b.byte(byte(I32))
 	}
-	w.charge(f.regions[0], f.start)
+	exits := len(f.regions)
+	if f.counted {
+		exits++
+	}
+	if w.d.cfg.Resume {
+		exits = 0
+	}
+	for range exits {
+		b.op(opBlock)
+		b.byte(0x40)
+	}
+	w.places, w.blocks, w.nested, w.cached = w.places[:0], w.blocks[:0], 0, false
+	w.charge(f.regions[0].cost, f.start)
 	w.regionAt = 1
 	if f.counted {
 		w.enter(f)
 	}
-	w.nested = 0
+	body := f.counted || f.leaves
+	if body {
+		w.nested++
+		b.op(opBlock)
+		switch r := w.d.types[f.typ].Results; len(r) {
+		case 0:
+			b.byte(0x40)
+		case 1:
+			b.byte(byte(r[0]))
+		default:
+			b.signed(int64(w.multi[f.typ]))
+		}
+	}
+	w.outer = w.nested
 	r := f.code
 	for r.more() {
 		r.next(&w.in)
-		w.instruction(f, &w.in)
+		if r.more() || body {
+			w.instruction(f, &w.in)
+		}
 	}
 	if f.counted {
 		b.opIndex(opGlobalGet, w.slots)
 		b.constant(I32, int64(f.weight))
 		b.op(opI32Add)
 		b.opIndex(opGlobalSet, w.slots)
+	}
+	if exits > 0 {
+		b.op(opReturn)
+	}
+	for _, place := range w.places {
 		b.op(opEnd)
+		b.constant(I32, place)
+		b.opIndex(opCall, uint32(len(w.d.imports)))
+		b.op(opUnreachable)
+	}
+	b.op(opEnd)
+}
+
+// charge takes cost units of fuel and leaves if there are not as many. What is left is in a local afterwards, which saves the compiler a
+// load from where it has just stored.
+func (w *rewriter) charge(cost uint64, at int) {
+	b := &w.body
+	w.fuelOnStack()
+	b.constant(I64, int64(cost))
+	b.op(opI64Sub)
+	w.settle()
+	w.leave(outOfFuel, at)
+}
+
+// fuelOnStack loads the fuel, from the local where that has it.
+func (w *rewriter) fuelOnStack() {
+	if w.cached && !w.d.cfg.reload {
+		w.body.opIndex(opLocalGet, w.scratch)
+	} else {
+		w.body.opIndex(opGlobalGet, w.fuel)
 	}
 }
 
-// charge takes cost units of fuel and leaves if there are not as many.
-func (w *rewriter) charge(cost uint64, at int) {
-	b := &w.body
-	b.opIndex(opGlobalGet, w.fuel)
-	b.constant(I64, int64(cost))
-	b.op(opI64Sub)
-	w.settle(at)
-}
-
-// settle stores the fuel on the operand stack and leaves if it is negative.
-func (w *rewriter) settle(at int) {
+// settle stores the fuel that is on the operand stack and leaves there whether it is negative.
+func (w *rewriter) settle() {
 	b := &w.body
 	b.opIndex(opLocalTee, w.scratch)
 	b.opIndex(opGlobalSet, w.fuel)
 	b.opIndex(opLocalGet, w.scratch)
 	b.constant(I64, 0)
 	b.op(opI64LtS)
-	w.leave(outOfFuel, at)
+	w.cached = true
 }
 
-// leave calls the out import if the operand on the stack is not 0. Unless the class of code resumes, it does not return.
+// leave goes to the out import, by an exit of the function, if the operand on the stack is not 0.
 func (w *rewriter) leave(why, at int) {
+	if w.d.cfg.Resume {
+		w.leaveHere(why, at)
+		return
+	}
+	w.body.opIndex(opBrIf, w.nested+uint32(len(w.places)))
+	w.places = append(w.places, int64(at)<<1|int64(why))
+}
+
+// leaveHere calls the out import if the operand on the stack is not 0. It returns only to code that resumes with other fuel.
+func (w *rewriter) leaveHere(why, at int) {
 	b := &w.body
 	b.op(opIf)
 	b.byte(0x40)
 	b.constant(I32, int64(at)<<1|int64(why))
 	b.opIndex(opCall, uint32(len(w.d.imports)))
-	if why != outOfFuel || !w.d.cfg.Resume {
+	if why == outOfFuel && w.d.cfg.Resume {
+		b.opIndex(opGlobalGet, w.fuel)
+		b.opIndex(opLocalSet, w.scratch)
+	} else {
 		b.op(opUnreachable)
 	}
 	b.op(opEnd)
@@ -344,22 +421,13 @@ func (w *rewriter) enter(f *function) {
 	b.constant(I32, 0)
 	b.op(opI32LtS)
 	w.leave(outOfStack, f.start)
-	b.op(opBlock)
-	switch r := w.d.types[f.typ].Results; len(r) {
-	case 0:
-		b.byte(0x40)
-	case 1:
-		b.byte(byte(r[0]))
-	default:
-		b.signed(int64(w.multi[f.typ]))
-	}
 }
 
 // chargeLength charges for the length on top of the operand stack and leaves it there.
 func (w *rewriter) chargeLength(shift int, up bool, at int) {
 	b := &w.body
 	b.opIndex(opLocalSet, w.scratch+1)
-	b.opIndex(opGlobalGet, w.fuel)
+	w.fuelOnStack()
 	b.opIndex(opLocalGet, w.scratch+1)
 	b.op(opExtendU)
 	if shift > 0 {
@@ -371,7 +439,8 @@ func (w *rewriter) chargeLength(shift int, up bool, at int) {
 		}
 	}
 	b.op(opI64Sub)
-	w.settle(at)
+	w.settle()
+	w.leaveHere(outOfFuel, at)
 	b.opIndex(opLocalGet, w.scratch+1)
 }
 
@@ -394,7 +463,7 @@ func (w *rewriter) instruction(f *function, in *instr) {
 		return
 	case opReturn:
 		if f.counted {
-			b.opIndex(opBr, w.nested)
+			b.opIndex(opBr, w.nested-w.outer)
 			return
 		}
 	case opMemoryCopy, opMemoryFill, opMemoryInit:
@@ -404,11 +473,18 @@ func (w *rewriter) instruction(f *function, in *instr) {
 	case opMemoryGrow:
 		w.chargeLength(growShift, true, in.at)
 	}
+	if in.op == opLoop && !f.regions[w.regionAt].calls && !w.cached {
+		// Nothing in the loop changes the fuel but its own charges.
+		b.opIndex(opGlobalGet, w.fuel)
+		b.opIndex(opLocalSet, w.scratch)
+		w.cached = true
+	}
 	b.op(in.op)
 	switch ops[in.op].imm {
 	case immBlock:
 		b.signed(in.c)
 		w.nested++
+		w.blocks = append(w.blocks, open{op: in.op, cached: w.cached})
 	case immIndex:
 		if in.op == opCall {
 			in.a = w.funcIndex(in.a)
@@ -434,9 +510,30 @@ func (w *rewriter) instruction(f *function, in *instr) {
 	}
 	switch in.op {
 	case opLoop:
-		w.charge(f.regions[w.regionAt], in.at)
+		g := &f.regions[w.regionAt]
+		w.cached = !g.calls
+		w.charge(g.cost, in.at)
 		w.regionAt++
+	case opCall, opCallIndirect:
+		w.cached = false
+		if n := len(w.blocks); n > 0 {
+			w.blocks[n-1].called = true
+		}
+	case opElse:
+		w.cached = w.blocks[len(w.blocks)-1].cached
 	case opEnd:
 		w.nested--
+		n := len(w.blocks) - 1
+		if n < 0 {
+			break
+		}
+		o := w.blocks[n]
+		w.blocks = w.blocks[:n]
+		if o.op != opLoop { // its end may be reached from anywhere inside
+			w.cached = o.cached && !o.called
+		}
+		if o.called && n > 0 {
+			w.blocks[n-1].called = true
+		}
 	}
 }

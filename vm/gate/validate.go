@@ -50,7 +50,7 @@ func (v *validator) run(d *decoded, f *function) *Error {
 			r.noFloats(f.start)
 		}
 	}
-	f.regions = append(f.regions, 0)
+	f.regions = append(f.regions, region{})
 	v.cost = costRegion
 	v.frames = append(v.frames, frame{op: opBlock, results: sig.Results})
 	for len(v.frames) > 0 && r.err == nil {
@@ -62,7 +62,7 @@ func (v *validator) run(d *decoded, f *function) *Error {
 	if r.err == nil && r.left() > 0 {
 		r.invalid("%d bytes after the function's end", r.left())
 	}
-	f.regions[0] = v.cost
+	f.regions[0].cost = v.cost
 	return r.err
 }
 
@@ -120,6 +120,7 @@ func (v *validator) label(n uint32) ([]Type, bool) {
 		return nil, false
 	}
 	f := &v.frames[len(v.frames)-1-int(n)]
+	v.f.leaves = v.f.leaves || int(n) == len(v.frames)-1
 	if f.op == opLoop {
 		return f.params, true
 	}
@@ -319,7 +320,7 @@ func (v *validator) open(in *instr) {
 	case opLoop:
 		v.cost -= costRegion // it is charged by the loop itself
 		f.region, f.outer = len(v.f.regions), v.cost
-		v.f.regions = append(v.f.regions, 0)
+		v.f.regions = append(v.f.regions, region{})
 		v.cost = costRegion
 	case opIf:
 		f.outer = v.cost
@@ -354,7 +355,7 @@ func (v *validator) end() {
 	f := v.close()
 	switch f.op {
 	case opLoop:
-		v.f.regions[f.region] = v.cost
+		v.f.regions[f.region].cost = v.cost
 		v.cost = f.outer
 	case opIf:
 		if !typesEqual(f.params, f.results) {
@@ -399,7 +400,17 @@ func (v *validator) branchTable(in *instr) {
 	v.setUnreachable()
 }
 
+// called marks the loops around a call.
+func (v *validator) called() {
+	for i := range v.frames {
+		if f := &v.frames[i]; f.op == opLoop {
+			v.f.regions[f.region].calls = true
+		}
+	}
+}
+
 func (v *validator) call(i uint32) {
+	v.called()
 	sig, ok := v.d.funcSig(i)
 	if !ok {
 		v.bad("function %d does not exist", i)
@@ -428,6 +439,7 @@ func (v *validator) callIndirect(in *instr) {
 		v.seen[key] = true
 		v.f.indirect = append(v.f.indirect, in.a)
 	}
+	v.called()
 	// The function in the table may be an imported one: the dearest is charged.
 	v.cost += v.d.dearestIndirect
 	v.pop(I32)
