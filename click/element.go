@@ -61,6 +61,7 @@ type Base struct {
 	class     *Class
 	name      string
 	config    string
+	changed   bool // config is no longer what the graph says
 	index     int
 	nin, nout int
 	inKinds   []Kind

@@ -1,10 +1,12 @@
 package click
 
 import (
+	"runtime/debug"
 	"sort"
 	"strconv"
 	"strings"
 
+	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 )
@@ -107,6 +109,9 @@ func (r *Router) addHandlers(i int) {
 	h.Read("class", func() string { return b.class.Name })
 	h.Read("name", func() string { return b.name })
 	h.Read("config", func() string { return b.config })
+	if _, ok := el.(Reconfigurer); ok {
+		h.Write("config", func(v string) error { return r.reconfigure(el, lang.SplitArgs(v)) })
+	}
 	h.Read("ports", func() string { return r.portsText(i) })
 	h.Read("handlers", func() string { return h.text() })
 	h.Count("drops", &b.drops)
@@ -186,8 +191,8 @@ func (r *Router) portsText(i int) string {
 // global returns the router's own handlers.
 func (r *Router) global() *Handlers {
 	h := &Handlers{byName: map[string]*Handler{}}
-	h.Read("config", func() string { return r.spec.String() })
-	h.Read("flatconfig", func() string { return r.spec.String() })
+	h.Read("config", func() string { return r.current().String() })
+	h.Read("flatconfig", func() string { return r.current().String() })
 	h.Read("requirements", func() string { return lines(r.spec.Requires) })
 	h.Read("list", func() string {
 		names := make([]string, len(r.elements))
@@ -203,13 +208,24 @@ func (r *Router) global() *Handlers {
 		}
 		return lines(names)
 	})
+	h.Read("version", func() string { return version() })
+	h.Read("driver", func() string { return "userlevel" })
+	h.Read("packages", func() string { return "" })
 	h.Read("handlers", func() string { return h.text() })
 	if r.env.Parse != nil {
-		h.Read("hotconfig", func() string { return r.spec.String() })
+		h.Read("hotconfig", func() string { return r.current().String() })
 		h.Write("hotconfig", r.reloadHere)
 	}
 	h.Write("stop", func(string) error { r.RequestStop(); return nil })
 	return h
+}
+
+// version is that of the program's main module.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }
 
 func lines(s []string) string {
