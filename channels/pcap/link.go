@@ -2,10 +2,11 @@ package pcap
 
 // The way of a frame:
 //
-//  1. Receive  copies the frames that are due from the file into packets; a timer of the worker's wakes it for the next one
+//  1. Receive  copies the frames that are due from the file into packets; a timer of the worker's wakes it for the next one. From a pipe
+//     a goroutine reads ahead, and wakes it when there is more
 //  2. Send     writes frames to a buffer; Flush, at the end of the worker's turn, writes the buffer to the file
 //
-// Both belong to the worker and take no lock.
+// Both belong to the worker and take no lock, but for the one of the Go channel that leads from the goroutine.
 
 import (
 	"errors"
@@ -66,12 +67,17 @@ func (l *Link) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
 	return nil
 }
 
+// wake makes Receive look again; from any goroutine.
+func (l *Link) wake() {
+	if rx := l.rx.Load(); rx != nil {
+		rx.Wake()
+	}
+}
+
 // Claim implements nodeos.Link: there is no host stack, but reading begins with the first channel.
 func (l *Link) Claim(c nodeos.Claims) error {
 	if c.Program.Rules() > 0 && !l.claimed.Swap(true) {
-		if rx := l.rx.Load(); rx != nil {
-			rx.Wake()
-		}
+		l.wake()
 	}
 	return nil
 }
@@ -79,7 +85,7 @@ func (l *Link) Claim(c nodeos.Claims) error {
 // Receive implements nodeos.Link.
 func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 	s := l.src
-	if s == nil || s.ended || !l.claimed.Load() {
+	if s == nil || !l.claimed.Load() || !s.ready() {
 		return false
 	}
 	now := l.w.Now()
@@ -91,6 +97,9 @@ func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 		return false
 	}
 	for b.Room() > 0 {
+		if !s.ready() {
+			return false
+		}
 		at := l.start.Add(max(s.frame.At-s.first, 0))
 		if l.real && at > now {
 			l.timer.Set(at)
@@ -99,10 +108,7 @@ func (l *Link) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 		if !l.take(c, b, at) { // no packet memory: the file waits
 			return true
 		}
-		_ = s.next() // its note says how it ended
-		if s.ended {
-			return false
-		}
+		s.taken()
 	}
 	return true
 }
@@ -176,7 +182,7 @@ func (l *Link) Close() (err error) {
 		return nil
 	}
 	if l.src != nil {
-		err = l.src.file.Close()
+		err = l.src.close()
 	}
 	if l.dst != nil {
 		err = errors.Join(err, l.dst.flush(), l.dst.file.Close())

@@ -60,7 +60,14 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (_ nodeos.Link, e
 			err = errs.New(errs.KindOf(err), "link %s: %w", spec.Name, err)
 		}
 	}()
-	if in != "" {
+	switch {
+	case in == standardInput && n.Stepped():
+		return nil, errs.New(errs.NotSupported, "driver pcap: a stepped node cannot wait for a pipe; write the capture to a file")
+	case in == standardInput:
+		if l.src, err = openStdin(l.room, l.wake); err != nil {
+			return nil, err
+		}
+	case in != "":
 		if l.src, err = openSource(in); err != nil {
 			return nil, err
 		}

@@ -12,18 +12,21 @@ import (
 	"github.com/janos-os/janos/internal/pcapfile"
 )
 
-// source is a capture that is read, always one frame ahead. It belongs to the link's worker, but for note.
+// source is a capture that is read, one frame ahead. It belongs to the link's worker, but for note.
 type source struct {
 	file   *os.File
 	name   string
-	r      *pcapfile.Reader
-	frame  pcapfile.Packet // the next one
-	first  time.Duration   // time of the first
-	frames uint64          // that have been the next one
+	r      *pcapfile.Reader // nil: a feed reads
+	feed   *feed
+	frame  pcapfile.Packet // the next one, if held
+	held   bool
+	first  time.Duration // time of the first
+	frames uint64        // that have been the next one
 	ended  bool
 	note   atomic.Pointer[string] // how it ended
 }
 
+// openSource opens a capture file, whose header and first frame it reads.
 func openSource(name string) (*source, error) {
 	if err := regular(name); err != nil {
 		return nil, err
@@ -43,16 +46,57 @@ func openSource(name string) (*source, error) {
 		f.Close()
 		return nil, err
 	}
-	s.first = s.frame.At
 	return s, nil
 }
 
-// next reads a frame, or ends the source.
-func (s *source) next() (err error) {
-	if s.frame, err = s.r.Next(); err == nil {
-		s.frames++
+// ready makes frame the next one and reports whether there is one; if not, the source has ended, or its feed will wake the link.
+func (s *source) ready() bool {
+	if s.held || s.ended {
+		return s.held
+	}
+	if s.feed == nil {
+		return s.next() == nil && s.held // else its note says how it ended
+	}
+	select {
+	case f := <-s.feed.full:
+		if f == nil {
+			s.end(s.feed.err)
+			return false
+		}
+		s.feed.busy = f
+		s.hold(pcapfile.Packet{Data: f.data, At: f.at, Link: f.link})
+	default:
+	}
+	return s.held
+}
+
+// taken says that the next frame has been used.
+func (s *source) taken() {
+	s.held = false
+	if s.feed != nil {
+		s.feed.giveBack()
+	}
+}
+
+// next reads a frame of a file, or ends the source.
+func (s *source) next() error {
+	p, err := s.r.Next()
+	if err == nil {
+		s.hold(p)
 		return nil
 	}
+	return s.end(err)
+}
+
+func (s *source) hold(p pcapfile.Packet) {
+	s.frame, s.held = p, true
+	if s.frames++; s.frames == 1 {
+		s.first = p.At
+	}
+}
+
+// end notes how the source ended and returns the error if it was not with the file.
+func (s *source) end(err error) error {
 	s.ended = true
 	note := fmt.Sprintf("%s is read to its end: %d frames", s.name, s.frames)
 	if !errors.Is(err, io.EOF) {
@@ -62,4 +106,12 @@ func (s *source) next() (err error) {
 	}
 	s.note.Store(&note)
 	return err
+}
+
+// close returns when nobody reads any more.
+func (s *source) close() error {
+	if s.feed == nil {
+		return s.file.Close()
+	}
+	return s.feed.close()
 }
