@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/channels/conformance"
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
@@ -40,10 +41,12 @@ func TestConformance(t *testing.T) {
 	for _, v := range []struct {
 		addr string
 		opts map[string]string
-	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", plain}} {
+	}{{"127.0.0.1:0", nil}, {"[::1]:0", nil}, {"127.0.0.1:0", plain}, {"127.0.0.1:0", bundled}} {
 		t.Run(fmt.Sprint(v.addr, v.opts), func(t *testing.T) {
 			c := peer(t, v.addr)
 			var last *Link
+			var datagram []byte // a bundle, of which the next packet is at at
+			var at int
 			conformance.Run(t, conformance.Fixture{
 				Base: demux.UDP,
 				Open: func(t *testing.T, n *nodeos.Node, name string, ring int) {
@@ -51,19 +54,36 @@ func TestConformance(t *testing.T) {
 				},
 				Inject: func(t *testing.T, frames ...[]byte) {
 					for _, f := range frames {
+						if v.opts["bundles"] != "" {
+							f = append([]byte{'J', 'B', 1, 0, byte(len(f) >> 8), byte(len(f))}, f...)
+						}
 						if _, err := c.WriteToUDPAddrPort(f, last.Local()); err != nil {
 							t.Error(err)
 						}
 					}
 				},
 				Sent: func(t *testing.T) []byte {
-					b := make([]byte, 2048)
+					f, next, ok := linkio.NextInBundle(datagram, at)
+					if at = next; ok {
+						return f
+					}
+					datagram = make([]byte, 1<<16)
 					c.SetReadDeadline(time.Now().Add(10 * time.Second))
-					n, from, err := c.ReadFromUDPAddrPort(b)
+					n, from, err := c.ReadFromUDPAddrPort(datagram)
 					if err != nil || from != last.Local() {
 						t.Errorf("from %v: %v", from, err)
 					}
-					return b[:n]
+					if v.opts["bundles"] == "" {
+						f, datagram = datagram[:n], nil
+						return f
+					}
+					if _, ok := linkio.CheckBundle(datagram[:n]); !ok {
+						t.Errorf("no bundle: %x", datagram[:n])
+						return nil
+					}
+					datagram = datagram[:n]
+					f, at, _ = linkio.NextInBundle(datagram, 0)
+					return f
 				},
 				Dst: c.LocalAddr().(*net.UDPAddr).AddrPort(),
 			})
