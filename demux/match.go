@@ -76,6 +76,20 @@ func (pr *Program) Match(p *packet.Packet) (id uint32, ok bool) {
 	}
 }
 
+// NoRule is what MatchAll answers where no rule has the packet. It is no rule's number on links of package nodeos.
+const NoRule = 1<<32 - 1
+
+// MatchAll is Match for all packets of ps; ids, as long as ps, gets the numbers of the rules, or NoRule.
+func (pr *Program) MatchAll(ps []*packet.Packet, ids []uint32) {
+	for i, p := range ps {
+		id, ok := pr.Match(p)
+		if !ok {
+			id = NoRule
+		}
+		ids[i] = id
+	}
+}
+
 // walk fills w with the layers that both the packet and the nodes below root have.
 func (w *path) walk(root *node, data []byte, base Layer) {
 	w.steps[0] = step{end: len(data), node: root}

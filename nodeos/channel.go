@@ -185,38 +185,68 @@ func (c *InChan) Receive(b *packet.Batch) int {
 	return n
 }
 
-// put charges p to the channel's domain and queues it, or drops it and counts why. It takes p. Packets that it accepts are for the caller to count, once for
-// a batch. checked says that a program has checked the channel's rate. On the worker that w is, which need not be the channel's.
-func (c *InChan) put(w *Worker, p *packet.Packet, checked bool) bool {
+// putAll charges the packets of ps to the channel's domain and queues them, or drops some and counts why. It takes all, and returns how many it has accepted and
+// how many bytes those have; they are for the caller to count, once for a batch. checked says that a program has checked the channel's
+// rate. On the worker that w is, which need not be the channel's.
+func (c *InChan) putAll(w *Worker, ps []*packet.Packet, checked bool) (n, bytes int) {
 	if c.closed.Load() {
-		c.killed.Add(1)
-		w.cache.Free(p)
-		return false
+		c.killed.Add(uint64(len(ps)))
+		w.cache.FreeAll(ps)
+		return 0, 0
 	}
-	if !checked && !c.onTime(w) {
-		c.limited.Add(1)
-		w.cache.Free(p)
-		return false
+	if !checked && c.interval != 0 {
+		on := 0
+		for _, p := range ps {
+			if c.onTime(w) {
+				ps[on] = p
+				on++
+				continue
+			}
+			c.limited.Add(1)
+			w.cache.Free(p)
+		}
+		ps = ps[:on]
 	}
-	if c.ring.len() >= c.quota { // before it is charged, which costs more; put decides
-		c.full.Add(1)
-		w.cache.Free(p)
-		return false
+	// What the queue has no room for is not charged, which costs more; the ring decides.
+	some := ps[:min(max(c.quota-c.ring.len(), 0), len(ps))]
+	if !w.cache.ChargeAll(some, c.domain.owner) { // near a limit, or something has to be copied
+		return c.putEach(w, ps)
 	}
-	if !w.cache.Charge(p, c.domain.owner) {
-		c.poor.Add(1)
-		w.cache.Free(p)
-		return false
+	for _, p := range some { // while they are ours
+		bytes += p.Len()
 	}
-	if !c.ring.put(p) {
-		c.full.Add(1)
-		w.cache.Free(p)
-		return false
+	n = c.ring.putAll(some)
+	for _, p := range some[n:] {
+		bytes -= p.Len()
 	}
-	return true
+	if n < len(ps) {
+		c.full.Add(uint64(len(ps) - n))
+		w.cache.FreeAll(ps[n:])
+	}
+	return n, bytes
 }
 
-// accepted counts packets that put has accepted.
+// putEach is putAll one by one.
+func (c *InChan) putEach(w *Worker, ps []*packet.Packet) (n, bytes int) {
+	for _, p := range ps {
+		size := p.Len()
+		if c.ring.len() >= c.quota {
+			c.full.Add(1)
+		} else if !w.cache.Charge(p, c.domain.owner) {
+			c.poor.Add(1)
+		} else if c.ring.put(p) {
+			n++
+			bytes += size
+			continue
+		} else {
+			c.full.Add(1)
+		}
+		w.cache.Free(p)
+	}
+	return n, bytes
+}
+
+// accepted counts packets that putAll has accepted.
 func (c *InChan) accepted(packets, bytes int) {
 	c.packets.Add(uint64(packets))
 	c.bytes.Add(uint64(bytes))
@@ -232,14 +262,7 @@ func (c *InChan) wake() {
 // for is dropped at the sender's cost. It takes the packets, leaves b empty and returns how many were
 // accepted. On w, the worker it is called on.
 func (c *InChan) HandOff(w *Worker, b *packet.Batch) int {
-	n, bytes := 0, 0
-	for _, p := range b.Packets() {
-		size := p.Len()
-		if c.put(w, p, false) {
-			n++
-			bytes += size
-		}
-	}
+	n, bytes := c.putAll(w, b.Packets(), false)
 	b.Reset()
 	if n > 0 {
 		c.accepted(n, bytes)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/packet"
@@ -37,8 +38,12 @@ type portState struct {
 	worker *Worker
 	task   *Task
 	batch  packet.Batch
-	wake   []touched // in this run
-	tx     *ring     // frames from out-channels on workers that have no port of the link
+	wake   []touched               // in this run
+	ids    [packet.MaxBatch]uint32 // slots, by place in batch
+	after  [packet.MaxBatch]int16  // place in batch of the next packet of the same slot
+	where  [64]uint8               // place in wake of a slot, by its last bits; a guess
+	run    [packet.MaxBatch]*packet.Packet
+	tx     *ring // frames from out-channels on workers that have no port of the link
 
 	attached bool // the worker's
 
@@ -49,12 +54,12 @@ type portState struct {
 	passed   atomic.Uint64 // round of whose mark all has been delivered
 }
 
-// touched is a channel that a run has put packets into, or tried to.
+// touched is a channel that has packets in a batch. They are a list by place in the batch.
 type touched struct {
-	c       *InChan
-	packets int
-	dropped int
-	bytes   int // of packets that were not dropped
+	slot        uint32
+	c           *InChan // nil: nobody's
+	packets     int
+	first, last int16
 }
 
 // OpenLink opens a link with a registered driver and attaches it to its worker.
@@ -521,35 +526,17 @@ func (n *Node) refeed(c *InChan, add bool) (first error) {
 
 // Run implements Runnable: it receives a batch and gives each packet to its channel.
 func (s *portState) Run(b Budget) Used {
-	w, l := b.Worker, s.link
+	w := b.Worker
 	s.sendOthers(w)
 	if s.credited != nil {
 		s.mark()
 	}
 	more := s.port.Receive(w.cache, &s.batch)
-	prog, slots := l.prog.Load(), &l.node.slots // in this order: a channel is in its slot before a program knows it
 	n := s.batch.Len()
-	for _, p := range s.batch.Packets() {
-		p.Anno.Link = l.info.Number
-		if p.Anno.Time == 0 {
-			p.Anno.Time = b.Now
-		}
-		if prog != nil {
-			if slot, ok := prog.Match(p); ok {
-				if c := slots.At(slot); c != nil {
-					s.deliver(w, c, p)
-					continue
-				}
-			}
-		}
-		l.unclaimed.Add(1)
-		w.cache.Free(p)
+	if n > 0 {
+		s.sort(w, b.Now)
 	}
 	s.batch.Reset()
-	for i := range s.wake {
-		s.settle(w, &s.wake[i])
-	}
-	s.wake = s.wake[:0]
 	if s.credited != nil && s.marked != s.passed.Load() && s.credited.Passed() {
 		s.passed.Store(s.marked)
 	}
@@ -557,6 +544,88 @@ func (s *portState) Run(b Budget) Used {
 		return Used{Packets: n, Next: More}
 	}
 	return Used{Packets: n}
+}
+
+// sort gives the packets of the batch to their channels, those of a channel together and in their order.
+func (s *portState) sort(w *Worker, now clock.Time) {
+	l, ps := s.link, s.batch.Packets()
+	prog, slots := l.prog.Load(), &l.node.slots.Slots // in this order: a channel is in its slot before a program knows it
+	for _, p := range ps {
+		p.Anno.Link = l.info.Number
+		if p.Anno.Time == 0 {
+			p.Anno.Time = now
+		}
+	}
+	ids := s.ids[:len(ps)]
+	if prog != nil {
+		prog.MatchAll(ps, ids)
+	} else {
+		for i := range ids {
+			ids[i] = demux.NoRule
+		}
+	}
+	var t *touched
+	for i, id := range ids {
+		if t == nil || t.slot != id {
+			t = s.touch(w, id, slots)
+		}
+		if t.packets == 0 {
+			t.first = int16(i)
+		} else {
+			s.after[t.last] = int16(i)
+		}
+		t.last = int16(i)
+		t.packets++
+	}
+	s.deliver(w)
+}
+
+// touch returns what is noted about a slot in this run.
+func (s *portState) touch(w *Worker, slot uint32, slots *Slots) *touched {
+	at := &s.where[slot%uint32(len(s.where))]
+	if k := int(*at); k < len(s.wake) && s.wake[k].slot == slot {
+		return &s.wake[k]
+	}
+	for k := range s.wake {
+		if s.wake[k].slot == slot {
+			*at = uint8(k)
+			return &s.wake[k]
+		}
+	}
+	if len(s.wake) == cap(s.wake) { // many channels in one batch
+		s.deliver(w)
+	}
+	*at = uint8(len(s.wake))
+	s.wake = append(s.wake, touched{slot: slot})
+	t := &s.wake[len(s.wake)-1]
+	if slot != demux.NoRule {
+		t.c = slots.At(slot)
+	}
+	return t
+}
+
+// deliver gives what is noted to the channels, wakes them and bills them for it.
+func (s *portState) deliver(w *Worker) {
+	ps := s.batch.Packets()
+	for i := range s.wake {
+		t := &s.wake[i]
+		run := ps[t.first : t.last+1]
+		if len(run) != t.packets { // others' packets are in between
+			run = s.run[:0]
+			for at := t.first; len(run) < t.packets; at = s.after[at] {
+				run = append(run, ps[at])
+			}
+		}
+		if t.c == nil {
+			s.link.unclaimed.Add(uint64(len(run)))
+			w.cache.FreeAll(run)
+			continue
+		}
+		n, bytes := t.c.putAll(w, run, s.credited != nil)
+		s.settle(w, t.c, len(run), n, bytes)
+		t.c = nil
+	}
+	s.wake = s.wake[:0]
 }
 
 // mark has the port mark what has come if the audit has asked for that since.
@@ -567,46 +636,22 @@ func (s *portState) mark() {
 	}
 }
 
-// deliver puts p into c and remembers to wake it once for the batch.
-func (s *portState) deliver(w *Worker, c *InChan, p *packet.Packet) {
-	bytes, dropped := p.Len(), 0
-	if !c.put(w, p, s.credited != nil) {
-		bytes, dropped = 0, 1
+// settle wakes a channel that has got n of the packets for it, and bills it for all of them.
+func (s *portState) settle(w *Worker, c *InChan, packets, n, bytes int) {
+	if n > 0 {
+		c.accepted(n, bytes)
+		c.wake()
 	}
-	for i := len(s.wake) - 1; i >= 0; i-- {
-		if t := &s.wake[i]; t.c == c {
-			t.packets++
-			t.dropped += dropped
-			t.bytes += bytes
-			return
-		}
-	}
-	t := touched{c, 1, dropped, bytes}
-	if len(s.wake) == cap(s.wake) { // many channels in one batch: settle the oldest now
-		s.settle(w, &s.wake[0])
-		s.wake[0] = t
-		return
-	}
-	s.wake = append(s.wake, t)
-}
-
-// settle wakes who has got packets and bills it for them.
-func (s *portState) settle(w *Worker, t *touched) {
-	if n := t.packets - t.dropped; n > 0 {
-		t.c.accepted(n, t.bytes)
-		t.c.wake()
-	}
-	w.bill(t.c.domain, t.packets, t.dropped)
+	w.bill(c.domain, packets, packets-n)
 	switch {
 	case s.credited != nil:
-		t.c.arrived.Add(uint64(t.packets))
-		if t.dropped > 0 {
-			t.c.spend(t.dropped)
+		c.arrived.Add(uint64(packets))
+		if n < packets {
+			c.spend(packets - n)
 		}
-	case t.packets > t.dropped:
-		t.c.spend(t.dropped - t.packets)
+	case n > 0:
+		c.spend(-n)
 	}
-	t.c = nil
 }
 
 // send takes the frames of b to the link, at once on a worker with a port of it and through a ring from others.
@@ -619,9 +664,7 @@ func (s *linkState) send(w *Worker, b *packet.Batch) {
 		w.cache.FreeBatch(b)
 		return
 	}
-	for _, p := range b.Packets() {
-		w.cache.SetState(p, packet.Sending)
-	}
+	w.cache.SetStates(b.Packets(), packet.Sending)
 	for _, p := range s.ports {
 		if p.worker == w {
 			p.port.Send(w.cache, b)
@@ -629,11 +672,9 @@ func (s *linkState) send(w *Worker, b *packet.Batch) {
 		}
 	}
 	via := s.ports[w.id%len(s.ports)]
-	for _, p := range b.Packets() {
-		if !via.tx.put(p) {
-			s.txDrops.Add(1)
-			w.cache.Free(p)
-		}
+	if n := via.tx.putAll(b.Packets()); n < b.Len() {
+		s.txDrops.Add(uint64(b.Len() - n))
+		w.cache.FreeAll(b.Packets()[n:])
 	}
 	b.Reset()
 	via.task.Wake()
@@ -641,14 +682,7 @@ func (s *linkState) send(w *Worker, b *packet.Batch) {
 
 // sendOthers sends what other workers left.
 func (s *portState) sendOthers(w *Worker) {
-	if s.tx.len() == 0 {
-		return
+	for s.tx.len() > 0 && s.tx.takeAll(&s.batch) > 0 {
+		s.port.Send(w.cache, &s.batch)
 	}
-	var p *packet.Packet
-	for p = s.tx.take(); p != nil; p = s.tx.take() {
-		if s.batch.Append(p); s.batch.Room() == 0 {
-			s.port.Send(w.cache, &s.batch)
-		}
-	}
-	s.port.Send(w.cache, &s.batch)
 }

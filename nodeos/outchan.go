@@ -2,6 +2,7 @@ package nodeos
 
 import (
 	"encoding/binary"
+	"math"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -257,24 +258,28 @@ func (c *OutChan) Send(w *Worker, b *packet.Batch) {
 		w.cache.FreeBatch(b)
 		return
 	}
-	mtu := c.MTU()
-	out := 0
-	for _, p := range b.Packets() {
+	mtu := math.MaxInt // of frames that are sent as they are the link says how long they may be
+	if len(c.proto.Layers) > 0 {
+		mtu = c.MTU()
+	}
+	ps, out, bytes := b.Packets(), 0, 0
+	for _, p := range ps {
 		n := p.Len()
-		if (len(c.proto.Layers) > 0 && n > mtu) || !w.cache.Unshare(p) || !c.wrap(p) {
+		if n > mtu || !w.cache.Unshare(p) || !c.wrap(p) {
 			c.invalid.Add(1)
 			w.cache.Free(p)
 			continue
 		}
-		b.Set(out, p)
+		ps[out] = p
 		out++
-		c.packets.Add(1)
-		c.bytes.Add(uint64(n))
+		bytes += n
 	}
 	b.Truncate(out)
 	if out == 0 {
 		return
 	}
+	c.packets.Add(uint64(out))
+	c.bytes.Add(uint64(bytes))
 	c.give(w, b)
 }
 
@@ -309,6 +314,9 @@ func pushANEP(p *packet.Packet, typ uint16) bool {
 
 // wrap writes the headers, the top one first.
 func (c *OutChan) wrap(p *packet.Packet) bool {
+	if len(c.proto.Layers) == 0 {
+		return true
+	}
 	src, dst, ok := c.addrs(p)
 	below := len(c.spec.Tunnels) // tunnels whose headers are still to come, and then the top IP header
 	hop := dst.Addr()

@@ -58,6 +58,39 @@ func (r *ring) put(p *packet.Packet) bool {
 	}
 }
 
+// putAll puts as many of ps as there is room for, the first ones, one after the other, and returns how many. What it does is before what the
+// caller does next, for all processors.
+func (r *ring) putAll(ps []*packet.Packet) int {
+	for len(ps) > 0 {
+		t := r.tail.Load()
+		want := min(r.limit-int64(t-r.head.Load()), int64(len(ps)))
+		n := uint64(0)
+		for int64(n) < want && r.slots[(t+n)&r.mask].seq.Load() == t+n {
+			n++
+		}
+		if n == 0 {
+			if want > 0 && r.tail.Load() != t {
+				continue // another putter was faster
+			}
+			break // full, or a taker has not left the slot yet
+		}
+		if !r.tail.CompareAndSwap(t, t+n) {
+			continue
+		}
+		last := t + n - 1
+		for i := t; i < last; i++ { // they are ours, and empty
+			s := &r.slots[i&r.mask]
+			s.p = ps[i-t]
+			s.turn(i + 1)
+		}
+		s := &r.slots[last&r.mask]
+		s.p = ps[n-1]
+		s.seq.Store(last + 1)
+		return int(n)
+	}
+	return 0
+}
+
 func (r *ring) take() *packet.Packet {
 	for {
 		h := r.head.Load()
@@ -66,7 +99,6 @@ func (r *ring) take() *packet.Packet {
 		case d == 0:
 			if r.head.CompareAndSwap(h, h+1) {
 				p := s.p
-				s.p = nil
 				s.seq.Store(h + r.mask + 1)
 				return p
 			}
@@ -94,9 +126,8 @@ func (r *ring) takeAll(b *packet.Batch) (taken int) {
 		}
 		for i := h; i < h+n; i++ { // they are ours, and full
 			s := &r.slots[i&r.mask]
-			b.Append(s.p)
-			s.p = nil
-			s.seq.Store(i + r.mask + 1)
+			b.Append(s.p) // which stays in the slot: packets are the pool's and need not be forgotten
+			s.turn(i + r.mask + 1)
 		}
 		taken += int(n)
 		room -= n

@@ -26,6 +26,18 @@ func TestRingUnderRace(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			if g == 0 { // in batches of any length
+				ps := make([]*packet.Packet, 0, 2*limit)
+				for i := 0; i < each; {
+					for n := i % cap(ps); i+len(ps) < each && len(ps) <= n; {
+						ps = append(ps, &pkts[i+len(ps)])
+					}
+					n := r.putAll(ps)
+					i, ps = i+n, ps[:0]
+					runtime.Gosched()
+				}
+				return
+			}
 			for i := range each {
 				for !r.put(&pkts[g*each+i]) {
 					runtime.Gosched()

@@ -277,6 +277,53 @@ func (c *Cache) Charge(p *Packet, o Owner) bool {
 	return true
 }
 
+// ChargeAll is Charge for all packets of ps, debiting o once. It returns false, with nothing changed, also where Charge would have to copy
+// something: Charge decides then, one by one.
+func (c *Cache) ChargeAll(ps []*Packet, o Owner) bool {
+	frames := c.pool.frames
+	n := 0 // that o does not pay for yet
+	for _, p := range ps {
+		w := frames[p.fid].word.Load()
+		if Owner(w>>ownerShift) == o {
+			continue
+		}
+		if w&refMask != 1 {
+			return false
+		}
+		n++
+	}
+	if n == 0 {
+		return true
+	}
+	if o != Node && !c.pool.payer(o, c.worker).TakeFrames(n) {
+		return false
+	}
+	payer, back := Node, 0 // who paid for the last ones
+	for _, p := range ps {
+		f := &frames[p.fid]
+		w := f.word.Load()
+		from := Owner(w >> ownerShift)
+		if from == o {
+			continue
+		}
+		if from != payer {
+			c.refund(payer, back)
+			payer, back = from, 0
+		}
+		back++
+		f.put(uint64(o)<<ownerShift | w&(1<<ownerShift-1))
+	}
+	c.refund(payer, back)
+	return true
+}
+
+// refund gives n frames back to o.
+func (c *Cache) refund(o Owner, n int) {
+	if o != Node && n > 0 {
+		c.pool.payer(o, c.worker).ReturnFrames(n)
+	}
+}
+
 // moveTo copies p into a frame of its own that o pays for.
 func (c *Cache) moveTo(p *Packet, o Owner) bool {
 	q := c.Copy(p, o)
@@ -301,8 +348,20 @@ func (c *Cache) moveTo(p *Packet, o Owner) bool {
 // view only and stays so until it is freed: Sweep leaves frames in that state to whoever sends them.
 func (c *Cache) SetState(p *Packet, s State) {
 	f := &c.pool.frames[p.fid]
-	if f.state() != s { // the node marks what it gives to a link, and links mark it again
-		f.change(f.owner(), s)
+	w := f.word.Load()
+	if now := State(w >> stateShift); now == s { // the node marks what it gives to a link, and links mark it again
+		return
+	} else if now != Sending && w&refMask == 1 {
+		f.put(w&^(0xff<<stateShift) | uint64(s)<<stateShift)
+		return
+	}
+	f.change(f.owner(), s)
+}
+
+// SetStates is SetState for all packets of ps.
+func (c *Cache) SetStates(ps []*Packet, s State) {
+	for _, p := range ps {
+		c.SetState(p, s)
 	}
 }
 
@@ -320,8 +379,9 @@ func (c *Cache) release(p *Packet) Owner {
 	w := f.word.Load()
 	if w&refMask == 1 && p.clone.Load() == 0 && int(f.home) == c.worker && int(p.home) == c.worker {
 		refund := Node
-		if w>>ownerShift == uint64(Node) { // Sweep leaves it alone
+		if o := Owner(w >> ownerShift); o == Node || State(w>>stateShift) != Sending { // Sweep leaves it alone, or waits for us
 			f.put(0)
+			refund = o
 		} else {
 			// Sweep may be making a frame that is with a link the node's: who owns it in this instant is refunded.
 			refund = Owner(f.word.Swap(0) >> ownerShift)
@@ -350,23 +410,22 @@ func (c *Cache) release(p *Packet) Owner {
 
 // FreeBatch drops all packets of b and leaves it empty. The owner of a run of packets is refunded once.
 func (c *Cache) FreeBatch(b *Batch) {
+	c.FreeAll(b.Packets())
+	b.Reset()
+}
+
+// FreeAll is FreeBatch for a slice, which stays as it is.
+func (c *Cache) FreeAll(ps []*Packet) {
 	payer, frames := Node, 0
-	for _, p := range b.Packets() {
+	for _, p := range ps {
 		o := c.release(p)
-		if o != payer && o != Node {
-			if frames > 0 {
-				c.pool.payer(payer, c.worker).ReturnFrames(frames)
-			}
+		if o != payer {
+			c.refund(payer, frames)
 			payer, frames = o, 0
 		}
-		if o != Node {
-			frames++
-		}
+		frames++
 	}
-	if frames > 0 {
-		c.pool.payer(payer, c.worker).ReturnFrames(frames)
-	}
-	b.Reset()
+	c.refund(payer, frames)
 }
 
 func (c *Cache) giveFrame(i uint32) {

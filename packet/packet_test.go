@@ -343,3 +343,40 @@ func BenchmarkPushPull(b *testing.B) {
 		a.Pull(14)
 	}
 }
+
+// ChargeAll moves all charges or none, and leaves to Charge what has to be copied.
+func TestChargeAll(t *testing.T) {
+	p := newPool(t, PoolSpec{Frames: 16})
+	o1, p1 := owner(t, p, 8)
+	o2, p2 := owner(t, p, 4)
+	o3, p3 := owner(t, p, 3)
+	c := p.Cache(0)
+	var b Batch
+	for _, o := range []Owner{o1, Node, o3, o2, o1} {
+		b.Append(c.AllocFrom(o, []byte{byte(o)}))
+	}
+	ps := b.Packets()
+	check := func(what string, ok, want bool, held1, held2, held3 int) {
+		t.Helper()
+		if ok != want || p1.held != held1 || p2.held != held2 || p3.held != held3 {
+			t.Fatalf("%s: %v, paid %d, %d and %d", what, ok, p1.held, p2.held, p3.held)
+		}
+	}
+	check("beyond the limit", c.ChargeAll(ps, o3), false, 2, 1, 1)
+	twin := c.Clone(ps[2])
+	check("a shared frame", c.ChargeAll(ps, o1), false, 2, 1, 1)
+	c.Free(twin)
+	check("less than all", c.ChargeAll(ps[:4], o2), true, 1, 4, 0)
+	check("all", c.ChargeAll(ps, o1), true, 5, 0, 0)
+	check("nothing to do", c.ChargeAll(ps, o1), true, 5, 0, 0)
+	for i, pk := range ps {
+		if c.Owner(pk) != o1 || pk.Len() != 1 {
+			t.Errorf("packet %d is of %d", i, c.Owner(pk))
+		}
+	}
+	check("to nobody", c.ChargeAll(ps[:2], Node), true, 3, 0, 0)
+	c.FreeBatch(&b)
+	if s := p.Stats(); p1.held != 0 || s.ByState[Free] != 16 {
+		t.Errorf("paid %d, %+v at the end", p1.held, s)
+	}
+}
