@@ -24,6 +24,10 @@ type Config struct {
 	// charge that could not be met is a debt until then. Without it the module traps if the import returns. Out of stack it always does.
 	Resume bool
 
+	// Enter names one of Exports, without parameters. The metered module has another function besides, ExportEnter, that takes the fuel, calls
+	// it, and returns what it returned and the fuel that is left: one call in place of three.
+	Enter string
+
 	reload bool // the fuel is never taken from where it was kept: for tests
 }
 
@@ -55,6 +59,11 @@ type Module struct {
 	Imports      []string
 	// Mutable are the indices of the guest's mutable globals, see GlobalName.
 	Mutable []int
+	// Initial are the values with which they begin.
+	Initial []uint64
+	// Everything that the module itself may write to memory lies at WriteLow to WriteHigh, if Writes is set. Otherwise that is not known.
+	Writes              bool
+	WriteLow, WriteHigh uint32
 
 	constants map[string]int32 // exported immutable i32 globals
 	data      []segment
@@ -106,7 +115,12 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 	for i, g := range d.globals {
 		if g.mutable {
 			m.Mutable = append(m.Mutable, i)
+			m.Initial = append(m.Initial, initial(g))
 		}
+	}
+	if m.Writes = !d.wild; m.Writes && d.memory != nil {
+		end := uint64(d.memory[0]) << 16
+		m.WriteLow, m.WriteHigh = uint32(min(d.writeLow, end)), uint32(min(d.writeHigh, end))
 	}
 	for _, e := range d.exports {
 		if e.kind == 3 && !d.globals[e.index].mutable && d.globals[e.index].t == I32 {
@@ -169,6 +183,25 @@ func (m *Module) Data(addr uint32, dst []byte) bool {
 		}
 	}
 	return true
+}
+
+// Restore makes memory, which is all that an instance has, what it was at first at lo to hi, lo not above hi.
+func (m *Module) Restore(memory []byte, lo, hi uint32) {
+	clear(memory[lo:hi])
+	for _, s := range m.data {
+		from, to := max(int64(lo), int64(s.offset)), min(int64(hi), int64(s.offset)+int64(len(s.data)))
+		if from < to {
+			copy(memory[from:to], s.data[from-int64(s.offset):])
+		}
+	}
+}
+
+// initial is a global's first value as an engine takes it.
+func initial(g global) uint64 {
+	if g.t == I32 || g.t == F32 {
+		return uint64(uint32(g.init))
+	}
+	return uint64(g.init)
 }
 
 // Place explains the argument of the out import: whether fuel or call stack ran out, and the offset in the

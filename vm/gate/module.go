@@ -80,6 +80,10 @@ type decoded struct {
 
 	dearestIndirect uint64 // price of the dearest host call that the table may hold
 
+	// What the module may write to memory, where the addresses of all writes are constants.
+	wild                bool // they are not
+	writeLow, writeHigh uint64
+
 	segmentState bool // drops or re-initialises segments or the table at run time
 }
 

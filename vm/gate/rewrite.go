@@ -14,6 +14,7 @@ const (
 	OutModule    = "\x00meter"
 	OutName      = "out"
 	ExportFuel   = "\x00fuel"
+	ExportEnter  = "\x00enter"
 	ExportMemory = "memory"
 	globalPrefix = "\x00g"
 )
@@ -51,7 +52,9 @@ type rewriter struct {
 	places   []int64 // arguments of out for the exits so far
 	cached   bool    // the scratch local has the fuel
 	regionAt int
-	code     int // bytes of bodies so far
+	code     int    // bytes of bodies so far
+	enter    int64  // index of the function that ExportEnter calls, or -1
+	entry    uint32 // type of ExportEnter
 }
 
 // open is an open block.
@@ -63,7 +66,7 @@ type open struct {
 
 // rewrite writes the metered module to the rewriter's out.
 func (d *decoded) rewrite() *rewriter {
-	w := &rewriter{d: d, fuel: uint32(len(d.globals)), multi: map[uint32]uint32{}}
+	w := &rewriter{d: d, fuel: uint32(len(d.globals)), multi: map[uint32]uint32{}, enter: -1}
 	w.slots = w.fuel + 1
 	w.outType = w.addType(Sig{Params: []Type{I32}})
 	for i := range d.funcs {
@@ -73,6 +76,14 @@ func (d *decoded) rewrite() *rewriter {
 			if _, ok := w.multi[f.typ]; !ok {
 				w.multi[f.typ] = w.addType(Sig{Results: r})
 			}
+		}
+	}
+	for _, e := range d.exports {
+		// It is a defined function, see required.
+		if e.kind == 0 && e.name == d.cfg.Enter && e.name != "" {
+			sig, _ := d.funcSig(e.index)
+			w.enter = int64(w.funcIndex(e.index))
+			w.entry = w.addType(Sig{Params: []Type{I64}, Results: append(append([]Type(nil), sig.Results...), I64)})
 		}
 	}
 	w.module()
@@ -119,9 +130,12 @@ func (w *rewriter) module() {
 	})
 	if len(d.funcs) > 0 {
 		out.section(secFunction, &w.sec, func(s *writer) {
-			s.u32(uint32(len(d.funcs)))
+			s.u32(uint32(w.bodies()))
 			for i := range d.funcs {
 				s.u32(d.funcs[i].typ)
+			}
+			if w.enter >= 0 {
+				s.u32(w.entry)
 			}
 		})
 	}
@@ -151,9 +165,14 @@ func (w *rewriter) module() {
 	}
 	if len(d.funcs) > 0 {
 		out.section(secCode, &w.sec, func(s *writer) {
-			s.u32(uint32(len(d.funcs)))
+			s.u32(uint32(w.bodies()))
 			for i := range d.funcs {
 				w.function(&d.funcs[i])
+				s.bytes(w.body.b)
+				w.code += len(w.body.b)
+			}
+			if w.enter >= 0 {
+				w.entrance()
 				s.bytes(w.body.b)
 				w.code += len(w.body.b)
 			}
@@ -168,6 +187,26 @@ func (w *rewriter) module() {
 			}
 		})
 	}
+}
+
+// bodies is the number of functions that are written.
+func (w *rewriter) bodies() int {
+	if w.enter >= 0 {
+		return len(w.d.funcs) + 1
+	}
+	return len(w.d.funcs)
+}
+
+// entrance writes ExportEnter to w.body.
+func (w *rewriter) entrance() {
+	b := &w.body
+	b.b = b.b[:0]
+	b.u32(0)
+	b.opIndex(opLocalGet, 0)
+	b.opIndex(opGlobalSet, w.fuel)
+	b.opIndex(opCall, uint32(w.enter))
+	b.opIndex(opGlobalGet, w.fuel)
+	b.op(opEnd)
 }
 
 func (w *writer) limits(l *[2]uint32) {
@@ -228,6 +267,9 @@ func (w *rewriter) exports(s *writer) {
 		if e.kind == 0 && w.d.cfg.wants(e.name) {
 			list = append(list, ex{e.name, 0, w.funcIndex(e.index)})
 		}
+	}
+	if w.enter >= 0 {
+		list = append(list, ex{ExportEnter, 0, uint32(len(w.d.imports) + 1 + len(w.d.funcs))})
 	}
 	for i, g := range w.d.globals {
 		if g.mutable {
@@ -312,7 +354,7 @@ func (w *rewriter) function(f *function) {
 	w.charge(f.regions[0].cost, f.start)
 	w.regionAt = 1
 	if f.counted {
-		w.enter(f)
+		w.deeper(f)
 	}
 	body := f.counted || f.leaves
 	if body {
@@ -410,7 +452,8 @@ func (w *rewriter) leaveHere(why, at int) {
 	b.op(opEnd)
 }
 
-func (w *rewriter) enter(f *function) {
+// deeper takes the slots of f and leaves if there are not as many.
+func (w *rewriter) deeper(f *function) {
 	b := &w.body
 	b.opIndex(opGlobalGet, w.slots)
 	b.constant(I32, int64(f.weight))

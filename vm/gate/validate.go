@@ -16,6 +16,12 @@ type frame struct {
 	then   uint64 // if: cost of the first arm, known from else on
 }
 
+// operand is a value on the operand stack.
+type operand struct {
+	t Type
+	c int64 // value of a constant i32, as unsigned; -1: not known
+}
+
 // validator checks the body of one function after the algorithm in the appendix of the
 // WebAssembly specification, and adds up the cost of its regions.
 type validator struct {
@@ -24,7 +30,7 @@ type validator struct {
 	r      *reader
 	sig    Sig
 	locals []Type // with parameters
-	stack  []Type
+	stack  []operand
 	frames []frame
 	cost   uint64 // of the current region, so far
 	blocks uint32
@@ -75,7 +81,7 @@ func (v *validator) push(t Type) {
 		v.r.limit(v.in.at, "values on the operand stack", uint64(len(v.stack))+1, v.d.cfg.Limits.Operands, "split the expression")
 		return
 	}
-	v.stack = append(v.stack, t)
+	v.stack = append(v.stack, operand{t, -1})
 	v.f.operands = max(v.f.operands, len(v.stack))
 }
 
@@ -87,7 +93,7 @@ func (v *validator) pop(want Type) Type {
 		}
 		return unknown
 	}
-	t := v.stack[len(v.stack)-1]
+	t := v.stack[len(v.stack)-1].t
 	v.stack = v.stack[:len(v.stack)-1]
 	if t != want && t != unknown && want != unknown {
 		v.bad("operand is %v, %v wanted", t, want)
@@ -245,13 +251,17 @@ func (v *validator) arithmetic(in *instr, info *opInfo) {
 			v.bad("alignment 2^%d is above the width of the access, 2^%d", in.a, info.align)
 		}
 		v.needMemory()
+		if info.result == 0 {
+			v.write(in.b, 1<<info.align)
+		}
 	case immZero, immZeros:
 		v.needMemory()
+		v.d.wild = v.d.wild || in.op == opMemoryFill || in.op == opMemoryCopy
 		v.f.dynamic = v.f.dynamic || in.op == opMemoryGrow || in.op == opMemoryFill || in.op == opMemoryCopy
 	case immSegMem:
 		v.needMemory()
 		v.needData(in.a)
-		v.f.dynamic = true
+		v.f.dynamic, v.d.wild = true, true
 	case immSegTab:
 		v.needElem(in.a)
 		v.needTable(in.b)
@@ -273,7 +283,28 @@ func (v *validator) arithmetic(in *instr, info *opInfo) {
 	}
 	if info.result != 0 {
 		v.push(letter(info.result))
+		if in.op == opI32Const && len(v.stack) > 0 {
+			v.stack[len(v.stack)-1].c = int64(uint32(in.c))
+		}
 	}
+}
+
+// write notes a store of n bytes whose operands are on the stack.
+func (v *validator) write(offset uint32, n uint64) {
+	if top := &v.frames[len(v.frames)-1]; len(v.stack) < top.height+2 {
+		return // it is never run, or not valid
+	}
+	d := v.d
+	c := v.stack[len(v.stack)-2].c
+	if c < 0 {
+		d.wild = true
+		return
+	}
+	at := uint64(c) + uint64(offset)
+	if d.writeHigh == 0 {
+		d.writeLow = at
+	}
+	d.writeLow, d.writeHigh = min(d.writeLow, at), max(d.writeHigh, at+n)
 }
 
 func (v *validator) needMemory() {
