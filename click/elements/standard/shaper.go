@@ -8,16 +8,18 @@ import (
 )
 
 func init() {
-	for name, bw := range map[string]bool{"Shaper": false, "BandwidthShaper": true} {
+	for name, bytes := range map[string]bool{"Shaper": false, "BandwidthShaper": true} {
 		unit, what := "RATE: Packets per second.", "packets"
-		if bw {
+		ports, text := "1/1-2", " From output 1, if it is there, packets can be pulled at any time at which none may pass to output 0."
+		if bytes {
 			unit, what = "RATE: Bandwidth, such as 10Mbps; without a unit bytes per second.", "bytes"
+			ports, text = "1/1", ""
 		}
 		click.Register(click.Class{
-			Name: name, Ports: "1/1", Processing: "l", New: func() click.Element { return &Shaper{bytes: bw} },
+			Name: name, Ports: ports, Processing: "l", New: func() click.Element { return &Shaper{bytes: bytes} },
 			Doc: click.Doc{
-				Group: "standard", Title: "lets packets be pulled at a limited rate of " + what,
-				Text: "After a pause up to 20ms worth may pass at once. While nothing may pass, its empty notifier sleeps.",
+				Group: "shaping", Title: "lets packets be pulled at a limited rate of " + what,
+				Text: "What may pass is spread evenly over each second. While nothing may pass, its empty notifier sleeps." + text,
 				Args: []string{unit}, Handlers: []string{"rate (rw): The RATE argument.", "count (r): Packets that have passed."},
 				Example: "Queue -> " + name + "(1000) -> ToDevice(eth0);", See: []string{"RatedUnqueue"},
 			},
@@ -29,10 +31,8 @@ func init() {
 type Shaper struct {
 	click.Base
 	bytes  bool
-	rate   uint64
+	pace   pace
 	count  uint64
-	bucket bucket
-	debt   int
 	timer  *click.Timer
 	note   click.Notifier
 	up     *click.Signal
@@ -41,12 +41,14 @@ type Shaper struct {
 
 // Configure implements click.Element.
 func (e *Shaper) Configure(a *click.Args) {
-	a.Parse(click.Must("RATE", rateValue(&e.rate, e.bytes)))
-	e.setRate()
+	a.Parse(click.Must("RATE", rateValue(&e.pace.rate, e.bytes)))
 }
 
-func (e *Shaper) setRate() {
-	e.bucket, e.debt = bucket{rate: e.rate, size: max(e.rate/50, 1)}, 0
+// Reconfigure implements click.Reconfigurer.
+func (e *Shaper) Reconfigure(from click.Element) error {
+	e.pace = from.(*Shaper).pace
+	e.note.Wake()
+	return nil
 }
 
 // Initialize implements click.Initializer.
@@ -65,55 +67,48 @@ func (e *Shaper) Initialize() error {
 }
 
 // Pull implements click.Puller.
-func (e *Shaper) Pull(_ int, b *packet.Batch, n int) {
-	if e.rate == 0 {
-		e.note.Sleep()
+func (e *Shaper) Pull(port int, b *packet.Batch, n int) {
+	now := e.Now()
+	if port == 1 {
+		if !e.pace.due(now) {
+			e.In(0).Pull(b, n)
+		}
 		return
 	}
-	e.bucket.fillTo(int64(e.Now()))
-	for n > 0 {
-		paid := min(e.debt, e.bucket.tokens())
-		e.bucket.take(paid)
-		e.debt -= paid
-		if e.debt > 0 || e.bucket.tokens() < 1 {
-			break
-		}
-		want := 1
-		if !e.bytes {
-			want = min(n, e.bucket.tokens())
-		}
+	for n > 0 && e.pace.due(now) {
 		had := b.Len()
-		got := e.In(0).Pull(b, want)
-		if got == 0 {
+		if e.In(0).Pull(b, 1) == 0 {
 			if !e.up.Active() {
 				e.note.Sleep()
 			}
 			return
 		}
-		cost := got
+		cost := 1
 		if e.bytes {
 			cost = b.At(had).Len()
 		}
-		paid = min(cost, e.bucket.tokens())
-		e.bucket.take(paid)
-		e.debt = cost - paid
-		e.count += uint64(got)
-		n -= got
+		e.pace.count += uint64(cost)
+		e.count++
+		n--
 	}
-	if e.debt > 0 || e.bucket.tokens() < 1 {
+	if !e.pace.due(now) {
 		e.note.Sleep()
-		e.timer.SetAfter(e.bucket.wait(max(min(e.debt, int(e.bucket.size)), 1)))
+		if e.pace.rate > 0 {
+			e.timer.SetAfter(e.pace.wait(now))
+		}
 	}
 }
 
-// EmptyNotifier implements click.EmptyNotifying.
-func (e *Shaper) EmptyNotifier(int) *click.Notifier { return &e.note }
+// EmptyNotifier implements click.EmptyNotifying. Of output 1 nobody can say when there is something.
+func (e *Shaper) EmptyNotifier(port int) *click.Notifier {
+	if port == 1 {
+		return nil
+	}
+	return &e.note
+}
 
 // AddHandlers implements click.HandlerAdder.
 func (e *Shaper) AddHandlers(h *click.Handlers) {
 	h.Count("count", &e.count)
-	h.Value("rate", func() string { return strconv.FormatUint(e.rate, 10) }, after(rateValue(&e.rate, e.bytes), func() {
-		e.setRate()
-		e.note.Wake()
-	}))
+	h.Keyword("rate", "RATE", 0, func() string { return strconv.FormatUint(e.pace.rate, 10) })
 }
