@@ -1,6 +1,8 @@
 package click
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/janos-os/janos/packet"
@@ -11,6 +13,9 @@ import (
 type Notifier struct {
 	awake     bool
 	listeners []*Task
+	watchers  []func()
+	full      bool   // tells of room, not of packets
+	number    uint32 // among those of its kind in the router, from 1
 }
 
 // Wake says that it is worth trying, and schedules those that wait.
@@ -21,6 +26,9 @@ func (n *Notifier) Wake() {
 	n.awake = true
 	for _, t := range n.listeners {
 		t.Schedule()
+	}
+	for _, fn := range n.watchers {
+		fn()
 	}
 }
 
@@ -34,6 +42,23 @@ func (n *Notifier) Set(awake bool) {
 	} else {
 		n.awake = false
 	}
+}
+
+// String shows the notifier as empty.GROUP/BIT:VALUE or full.GROUP/BIT:VALUE, with a star if it is awake.
+func (n *Notifier) String() string {
+	kind, value := "empty", uint32(0)
+	if n.full {
+		kind = "full"
+	}
+	i := n.number - 1
+	if n.awake {
+		value = 1 << (i % 32)
+	}
+	s := fmt.Sprintf("%s.%d/%x:%x", kind, i/32, uint32(1)<<(i%32), value)
+	if n.awake {
+		s += "*"
+	}
+	return s
 }
 
 // Awake reports what was said last.
@@ -68,6 +93,44 @@ func (s *Signal) Active() bool {
 // Known reports whether the signal ever sleeps; if not, trying in vain tells nothing.
 func (s *Signal) Known() bool { return !s.always }
 
+// String shows the signal's notifiers, for looking at.
+func (s *Signal) String() string {
+	if s.always {
+		return "always*"
+	}
+	if len(s.of) == 0 {
+		return "never"
+	}
+	var list []string
+	for _, n := range s.of {
+		list = append(list, n.String())
+	}
+	return strings.Join(list, " ")
+}
+
+// name gives a notifier its number.
+func (r *Router) name(n *Notifier, full bool) *Notifier {
+	if n.number == 0 {
+		k := 0
+		if full {
+			k = 1
+		}
+		r.notes[k]++
+		n.full, n.number = full, r.notes[k]
+	}
+	return n
+}
+
+// WatchEmpty is UpstreamEmpty for elements that have no task of their own to be scheduled: fn is called when one of the notifiers wakes, within the
+// run of another element, and must neither push nor pull. In Initialize.
+func (e *Base) WatchEmpty(port int, fn func()) *Signal {
+	s := e.UpstreamEmpty(port, nil)
+	for _, n := range s.of {
+		n.watchers = append(n.watchers, fn)
+	}
+	return s
+}
+
 func (s *Signal) add(n *Notifier, t *Task) {
 	for _, m := range s.of {
 		if m == n {
@@ -98,7 +161,7 @@ func (r *Router) searchUp(el, in int, s *Signal, t *Task, seen map[[2]int]bool) 
 		from := r.elements[e.From]
 		if en, ok := from.(EmptyNotifying); ok {
 			if n := en.EmptyNotifier(e.FromPort); n != nil {
-				s.add(n, t)
+				s.add(r.name(n, false), t)
 			} else {
 				s.always = true
 			}
@@ -134,7 +197,7 @@ func (r *Router) searchDown(el, out int, s *Signal, t *Task, seen map[[2]int]boo
 		to := r.elements[e.To]
 		if fn, ok := to.(FullNotifying); ok {
 			if n := fn.FullNotifier(e.ToPort); n != nil {
-				s.add(n, t)
+				s.add(r.name(n, true), t)
 			} else {
 				s.always = true
 			}

@@ -52,6 +52,7 @@ type Router struct {
 	from     [][]lang.Edge
 	into     [][]lang.Edge
 	thread   *Thread
+	notes    [2]uint32 // how many notifiers there are, for empty and for full
 	globals  *Handlers
 
 	onStop  func() bool // the worker's
