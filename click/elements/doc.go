@@ -16,4 +16,5 @@ import (
 	_ "github.com/janos-os/janos/click/elements/ip"
 	_ "github.com/janos-os/janos/click/elements/link"
 	_ "github.com/janos-os/janos/click/elements/standard"
+	_ "github.com/janos-os/janos/click/elements/tcpudp"
 )

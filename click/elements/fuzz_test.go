@@ -23,6 +23,9 @@ u[2] -> ICMPPingResponder -> StripIPHeader -> Discard;
 u[3] -> DecIPTTL -> IPFilter(allow tcp dst port 1-100 or icmp type echo or ip ttl < 5 and not ip frag) -> Discard;
 u[4] -> GetIPAddress(16) -> RadixIPLookup(10.0.0.0/8 0) -> UDPIPEncap(10.0.0.1, 1, DST_ANNO, 2) -> Discard;
 t[4] -> Classifier(12/0806 20/0001, !0/45, -) => Discard, Discard, Discard;
+x :: MarkIPHeader -> w :: Tee; t[6] -> x; t[7] -> CheckIPHeader2(INTERFACES 10.0.0.1/8) -> x;
+w[0] -> CheckTCPHeader -> Discard; w[1] -> CheckUDPHeader -> Discard; w[2] -> CheckICMPHeader -> Discard; w[3] -> IPPrint(x, ID true, TTL true, TOS true, LENGTH true, PAYLOAD ASCII) -> Discard;
+w[4] -> SetTCPChecksum(true) -> CheckTCPHeader -> Discard; w[5] -> SetUDPChecksum -> CheckUDPHeader -> Discard;
 t[5] -> MarkIPHeader(30) -> v :: Tee -> ICMPError(10.0.0.1, redirect) -> Discard; v[1] -> IPFragmenter(68) -> Discard;
 `
 

@@ -33,15 +33,6 @@ func init() {
 	})
 }
 
-var errorTypes = map[string]int{"unreachable": 3, "sourcequench": 4, "redirect": 5, "timeexceeded": 11, "parameterproblem": 12}
-
-var codes = map[int]map[string]int{
-	3:  {"net": 0, "host": 1, "protocol": 2, "port": 3, "needfrag": 4, "srcroutefail": 5, "netunknown": 6, "hostunknown": 7, "netprohibited": 9, "hostprohibited": 10, "filterprohibited": 13},
-	5:  {"net": 0, "host": 1, "tosnet": 2, "toshost": 3},
-	11: {"transit": 0, "reassembly": 1},
-	12: {"erroratptr": 0, "missingopt": 1, "length": 2},
-}
-
 // ICMPError makes ICMP errors.
 type ICMPError struct {
 	click.Base
@@ -78,8 +69,8 @@ func (e *ICMPError) Configure(a *click.Args) {
 		}
 		return nil
 	}
-	a.Parse(click.Must("SRC", click.Addr4(&e.src)), click.Must("TYPE", named(&e.typ, func() map[string]int { return errorTypes })),
-		click.May("CODE", named(&e.code, func() map[string]int { return codes[e.typ] })), click.May("BADADDRS", bad),
+	a.Parse(click.Must("SRC", click.Addr4(&e.src)), click.Must("TYPE", named(&e.typ, func() map[string]int { return ip.ICMPTypes })),
+		click.May("CODE", named(&e.code, func() map[string]int { return ip.ICMPCodes[e.typ] })), click.May("BADADDRS", bad),
 		click.Key("MTU", click.IntRange(&e.mtu, 0, 65535)))
 	if a.OK() && (e.typ == 0 || e.typ == 8) {
 		a.Errorf("TYPE: %d is no error", e.typ)

@@ -64,7 +64,7 @@ func (e *Encap) Configure(a *click.Args) {
 		return
 	}
 	proto := func(s string, a *click.Args) error {
-		if n, ok := protocols[s]; ok {
+		if n, ok := Protocols[s]; ok {
 			e.proto = n
 			return nil
 		}

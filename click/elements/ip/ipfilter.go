@@ -248,13 +248,6 @@ var fields = map[string]struct {
 	"len": {0, 0x0000ffff, 0, 65535}, "id": {4, 0xffff0000, 16, 65535}, "ttl": {8, 0xff000000, 24, 255}, "proto": {8, 0x00ff0000, 16, 255},
 }
 
-var protocols = map[string]int{"icmp": 1, "igmp": 2, "ipip": 4, "tcp": 6, "udp": 17, "ip6": 41, "gre": 47, "esp": 50, "ah": 51, "ospf": 89, "sctp": 132}
-
-var icmpTypes = map[string]int{
-	"echo-reply": 0, "echo_reply": 0, "unreachable": 3, "dst-unreachable": 3, "sourcequench": 4, "redirect": 5, "echo": 8,
-	"routeradvert": 9, "routersolicit": 10, "timeexceeded": 11, "parameterproblem": 12, "timestamp": 13, "timestamp-reply": 14,
-}
-
 var tcpFlags = map[string]uint32{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32}
 
 func protoIs(n int) decide.Expr {
@@ -313,7 +306,7 @@ value:
 			if q.proto == "ip" {
 				return decide.Const(true)
 			}
-			return protoIs(protocols[q.proto])
+			return protoIs(Protocols[q.proto])
 		}
 		p.fail("a value is missing")
 		return decide.Const(false)
@@ -354,7 +347,7 @@ value:
 		x = decide.Not{X: x}
 	}
 	// A protocol beside a kind that does not imply it is a condition of its own.
-	if n, ok := protocols[q.proto]; ok && (q.kind == "host" || q.kind == "net" || fields[q.kind].mask != 0) {
+	if n, ok := Protocols[q.proto]; ok && (q.kind == "host" || q.kind == "net" || fields[q.kind].mask != 0) {
 		return decide.And{protoIs(n), x}
 	}
 	return x
@@ -420,7 +413,7 @@ func (p *patternParser) compile(q primitive, op, v string) decide.Expr {
 	if f, ok := fields[q.kind]; ok {
 		var names map[string]int
 		if q.kind == "proto" {
-			names = protocols
+			names = Protocols
 		}
 		return p.relation(op, decide.Test{Base: decide.Network, Off: f.off, Mask: f.mask}, p.number(v, names), f.shift, f.max)
 	}
@@ -454,7 +447,7 @@ func (p *patternParser) compile(q primitive, op, v string) decide.Expr {
 		var proto decide.Expr = decide.Or{protoIs(6), protoIs(17)}
 		switch q.proto {
 		case "tcp", "udp":
-			proto = protoIs(protocols[q.proto])
+			proto = protoIs(Protocols[q.proto])
 		case "icmp":
 			p.fail("icmp has no ports")
 		}
@@ -490,7 +483,7 @@ func (p *patternParser) compile(q primitive, op, v string) decide.Expr {
 		if q.proto == "tcp" || q.proto == "udp" {
 			p.fail("%s has no %s", q.proto, q.kind)
 		}
-		return decide.And{protoIs(1), firstFragment, p.relation(op, t, p.number(v, icmpTypes), shift, 255)}
+		return decide.And{protoIs(1), firstFragment, p.relation(op, t, p.number(v, ICMPTypes), shift, 255)}
 	case "opt":
 		equality()
 		bit, ok := tcpFlags[v]

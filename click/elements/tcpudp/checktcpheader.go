@@ -1,0 +1,81 @@
+package tcpudp
+
+import (
+	"github.com/janos-os/janos/click"
+	"github.com/janos-os/janos/click/elements/ip"
+	"github.com/janos-os/janos/packet"
+)
+
+func init() {
+	click.Register(click.Class{
+		Name: "CheckTCPHeader", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &CheckTCPHeader{} },
+		Doc: click.Doc{
+			Group: "tcpudp", Title: "checks TCP headers",
+			Text: "A good packet has a marked IPv4 header, protocol 6, a TCP header that fits the segment and a right checksum, which covers the whole segment; so fragments are bad. Bad packets go to output 1 if that is connected.",
+			Args: ip.FaultArgs, Handlers: ip.FaultHandlers,
+			Example: "... -> CheckIPHeader -> IPClassifier(tcp) -> CheckTCPHeader -> ...;", See: []string{"CheckIPHeader", "CheckUDPHeader", "CheckICMPHeader", "SetTCPChecksum"},
+		},
+	})
+}
+
+// CheckTCPHeader checks TCP headers.
+type CheckTCPHeader struct {
+	click.Base
+	faults ip.Faults
+	who    string
+}
+
+// Configure implements click.Element.
+func (e *CheckTCPHeader) Configure(a *click.Args) {
+	e.faults.Init("TCP", "not TCP", "bad packet length", "bad TCP checksum")
+	e.who = e.Name() + " :: " + e.Class().Name
+	a.Parse(e.faults.Params()...)
+}
+
+// What may be wrong with a header, for both protocols.
+const (
+	otherProtocol = iota
+	badLength
+	badSum
+)
+
+// checkTCP returns the reason against p, or -1.
+func checkTCP(p *packet.Packet) int {
+	h, s, ok := segment(p)
+	switch {
+	case h == nil || h[9] != 6:
+		return otherProtocol
+	case !ok || len(s) < 20:
+		return badLength
+	}
+	if n := int(s[12]>>4) * 4; n < 20 || n > len(s) {
+		return badLength
+	}
+	if checksum(h, s) != 0 {
+		return badSum
+	}
+	return -1
+}
+
+// Act implements click.Actor.
+func (e *CheckTCPHeader) Act(b *packet.Batch) {
+	b.Keep(func(p *packet.Packet) bool {
+		if why := checkTCP(p); why >= 0 {
+			e.faults.Note(&e.Base, e.who, why)
+			e.ForwardOne(1, p)
+			return false
+		}
+		return true
+	})
+}
+
+// Inherit implements click.Inheritor.
+func (e *CheckTCPHeader) Inherit(old click.Element) error {
+	if o, ok := old.(*CheckTCPHeader); ok {
+		e.faults.Inherit(&o.faults)
+	}
+	return nil
+}
+
+// AddHandlers implements click.HandlerAdder.
+func (e *CheckTCPHeader) AddHandlers(h *click.Handlers) { e.faults.AddHandlers(h) }
