@@ -11,6 +11,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/cells"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
@@ -50,7 +51,7 @@ const (
 // is replaced by one update of the slot. A packet is judged by one decision, the old or the new. A decision answers with slots of channels: the node
 // does not give one to another channel before no processor can still run a decision that knows the first.
 type programs struct {
-	chans    *cells    // of the node, by slot
+	chans    *chans    // of the node, by slot
 	cells    *ebpf.Map // array of cells, by queue
 	sockets  *ebpf.Map // XSKMAP, by queue
 	slots    *ebpf.Map // program array of one
@@ -78,7 +79,7 @@ const (
 )
 
 // newPrograms makes the maps and the entry program for queues 0 to queues-1. Frames for other hardware addresses than mac are left to the host, unless promisc.
-func newPrograms(chans *cells, queues, longest int, mac [6]byte, promisc bool) (_ *programs, err error) {
+func newPrograms(chans *chans, queues, longest int, mac [6]byte, promisc bool) (_ *programs, err error) {
 	p := &programs{chans: chans, longest: longest, tables: demux.NewTables(true)}
 	defer func() {
 		if err != nil {
@@ -149,14 +150,8 @@ func entryCode(slots int, mac [6]byte, promisc bool) asm.Instructions {
 	)
 }
 
-// rateTries is how often claimedCode tries to set the time of the next packet while other processors do. Then it drops the packet.
-const rateTries = 4
-
 // claimedCode is what a decision does with a claimed packet: it keeps the channel to its rate, and redirects the packet to the queue's socket if
 // the channel and the queue have credit. The context is in R6, the channel's slot in R7. Queues without a socket leave it to the host.
-//
-// The rate is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, Annex A): a packet is due at a time, may be early by the
-// tolerance, and moves that time on by the interval.
 func (p *programs) claimedCode() asm.Instructions {
 	one := func(word int16, from asm.Register) asm.Instructions {
 		return asm.Instructions{asm.Mov.Imm(asm.R1, 1), asm.AddAtomic.Mem(from, asm.R1, asm.DWord, word)}
@@ -168,7 +163,7 @@ func (p *programs) claimedCode() asm.Instructions {
 	}
 	ins := asm.Instructions{
 		asm.StoreMem(asm.RFP, claimKey, asm.R7, asm.Word),
-		asm.LoadMapPtr(asm.R1, p.chans.m.FD()),
+		asm.LoadMapPtr(asm.R1, p.chans.FD()),
 		asm.Mov.Reg(asm.R2, asm.RFP),
 		asm.Add.Imm(asm.R2, claimKey),
 		asm.FnMapLookupElem.Call(), // the kernel writes out lookups in arrays, so this is no call
@@ -223,32 +218,7 @@ func (p *programs) claimedCode() asm.Instructions {
 	ins = append(ins, drop("long", cellLong, asm.R8)...)
 	ins = append(ins, asm.Mov.Imm(asm.R0, xdpPass).WithSymbol("host"), asm.Return())
 
-	ins = append(ins,
-		asm.FnKtimeGetNs.Call().WithSymbol("rate"),
-		asm.Mov.Reg(asm.R2, asm.R0),
-		asm.LoadMem(asm.R3, asm.RFP, claimCell, asm.DWord),
-		asm.LoadMem(asm.R4, asm.R3, chanInterval, asm.DWord),
-		asm.LoadMem(asm.R5, asm.R3, chanTolerance, asm.DWord),
-		asm.Add.Reg(asm.R5, asm.R2),
-	)
-	for try := range rateTries {
-		late := fmt.Sprintf("late%d", try)
-		ins = append(ins,
-			asm.LoadMem(asm.R0, asm.R3, chanNext, asm.DWord),
-			asm.StoreMem(asm.RFP, claimOld, asm.R0, asm.DWord),
-			asm.Mov.Reg(asm.R1, asm.R0),
-			asm.JGE.Reg(asm.R1, asm.R2, late),
-			asm.Mov.Reg(asm.R1, asm.R2),
-			asm.JGT.Reg(asm.R1, asm.R5, "limited").WithSymbol(late),
-			asm.Add.Reg(asm.R1, asm.R4),
-			atomically(asm.CmpXchg, asm.R3, asm.R1, chanNext),
-			asm.LoadMem(asm.R1, asm.RFP, claimOld, asm.DWord),
-			asm.JNE.Reg(asm.R0, asm.R1, fmt.Sprintf("again%d", try)),
-			asm.LoadMem(asm.R0, asm.RFP, claimCell, asm.DWord),
-			asm.Ja.Label("accepted"),
-			asm.Mov.Imm(asm.R0, 0).WithSymbol(fmt.Sprintf("again%d", try)),
-		)
-	}
+	ins = append(ins, cells.RateCode(claimCell, claimOld, nil)...)
 	ins = append(ins, drop("limited", chanLimited, asm.R3)...)
 	return append(ins, p.cut...)
 }

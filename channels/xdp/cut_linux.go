@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/cells"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
@@ -28,7 +29,7 @@ const (
 // A program reads the number of a channel's head once, and a head is written before its number is published and not written again
 // before all programs have ended that may have read it. So a packet leaves by one head, and changing one is a store of one word.
 type cuts struct {
-	cells       *cells
+	cells       *cells.Cells
 	heads       *ebpf.Map // array of heads
 	counts      *ebpf.Map // array of counters, of each processor
 	buckets     *ebpf.Map // array of buckets
@@ -44,8 +45,8 @@ type cuts struct {
 	freeOuts  []uint32
 }
 
-func newCuts(cells *cells) (_ *cuts, err error) {
-	c := &cuts{cells: cells}
+func newCuts(m *cells.Cells) (_ *cuts, err error) {
+	c := &cuts{cells: m}
 	defer func() {
 		if err != nil {
 			c.close()
@@ -230,8 +231,8 @@ func bucketOf(cut *nodeos.Cut, mtu int) (perByte, depth, lot uint64) {
 
 // publish makes the programs use e's head. c.mu is held.
 func (c *cuts) publish(e *cutEntry) {
-	c.cells.word(e.slot, chanCutWords).Store(uint64(e.head))
-	c.cells.word(e.slot, chanKind).Store(kindCut)
+	c.cells.Word(e.slot, chanCutWords).Store(uint64(e.head))
+	c.cells.Word(e.slot, chanKind).Store(kindCut)
 }
 
 // newHead writes a head that no program reads. c.mu is held.
@@ -348,7 +349,7 @@ func (e *cutEntry) Close() {
 		return
 	}
 	e.closed = true
-	c.cells.word(e.slot, chanKind).Store(kindSocket)
+	c.cells.Word(e.slot, chanKind).Store(kindSocket)
 	c.oldHeads = append(c.oldHeads, e.head)
 	c.old = append(c.old, e)
 }

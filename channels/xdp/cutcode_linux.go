@@ -5,6 +5,7 @@ import (
 
 	"github.com/cilium/ebpf/asm"
 
+	"github.com/janos-os/janos/channels/internal/cells"
 	"github.com/janos-os/janos/demux"
 )
 
@@ -359,7 +360,7 @@ func (c *cutGen) rate(m cutMaps) {
 		asm.StoreMem(asm.RFP, cutCost, asm.R1, asm.DWord), // and the lot
 		asm.Mov.Reg(asm.R2, asm.R1),
 		asm.Neg.Imm(asm.R2, 0),
-		atomically(asm.FetchAdd, asm.R0, asm.R2, bucketCredit), // R2 is what there was
+		cells.Atomically(asm.FetchAdd, asm.R0, asm.R2, bucketCredit), // R2 is what there was
 		asm.JSGE.Reg(asm.R2, asm.R1, got),
 
 		asm.FnKtimeGetNs.Call(),
@@ -370,7 +371,7 @@ func (c *cutGen) rate(m cutMaps) {
 		asm.Sub.Reg(asm.R4, asm.R0), // what has passed
 		asm.LoadMem(asm.R5, asm.R3, bucketDepth, asm.DWord),
 		asm.Mov.Reg(asm.R1, asm.R0),
-		atomically(asm.CmpXchg, asm.R3, asm.R2, bucketFilled),
+		cells.Atomically(asm.CmpXchg, asm.R3, asm.R2, bucketFilled),
 		asm.JNE.Reg(asm.R0, asm.R1, lost), // another processor fills it
 		asm.JLE.Reg(asm.R4, asm.R5, full),
 		asm.Mov.Reg(asm.R4, asm.R5),

@@ -24,7 +24,7 @@ type Link struct {
 	mu       sync.Mutex
 	mem      memory
 	programs *programs
-	chans    *cells      // of the node
+	chans    *chans      // of the node
 	out      uint32      // place in the devmap, if entered
 	entered  bool        // in it
 	ifindex  int         // of the interface

@@ -99,7 +99,7 @@ func (l *Link) open(n *nodeos.Node, spec nodeos.LinkSpec, ifindex int, mode, zer
 	if err := l.divide(n.Pool(), spec, numbers); err != nil {
 		return err
 	}
-	if l.chans, err = cellsOf(n); err != nil {
+	if l.chans, err = chansOf(n); err != nil {
 		return err
 	}
 	if l.programs, err = newPrograms(l.chans, l.channels, room(n.Pool()), l.info.HWAddr, promisc); err != nil {
