@@ -42,6 +42,7 @@ type Router struct {
 	domain   *nodeos.Domain
 	owner    packet.Owner
 	rand     *clock.Rand
+	seeded   *additive // what RandomBelow draws from after Reseed
 	output   io.Writer
 	stdout   io.Writer
 	host     bool
@@ -291,7 +292,10 @@ func (r *Router) Thread() *Thread { return r.thread }
 func (r *Router) Rand() *clock.Rand { return r.rand }
 
 // Reseed makes the random numbers start again from a seed. On the worker or in Configure.
-func (r *Router) Reseed(seed uint64) { *r.rand = *clock.NewRand(seed, 0) }
+func (r *Router) Reseed(seed uint64) {
+	*r.rand = *clock.NewRand(seed, 0)
+	r.seeded = newAdditive(uint32(seed))
+}
 
 // Host reports whether elements may use the rights of the process on the host.
 func (r *Router) Host() bool { return r.host }
