@@ -10,6 +10,7 @@ type Meter struct {
 	account *Account
 	credit  [NumResources]atomic.Int64 // taken from the tree, not yet used
 	spent   [NumResources]atomic.Int64 // consumed, not yet told to the tree (Spend)
+	held    [NumResources]int64        // part of credit that Hold has set aside; the worker's own
 	dirty   bool
 	_       [64]byte // keep two workers' meters off one cache line
 }
@@ -23,7 +24,7 @@ func (m *Meter) Account() *Account { return m.account }
 // TryTake debits n of r and reports whether the limits allowed it. A refusal is
 // counted at the account whose limit it was.
 func (m *Meter) TryTake(r Resource, n int64) bool {
-	if c := m.credit[r].Load(); c >= n && n >= 0 {
+	if c := m.credit[r].Load(); c-m.held[r] >= n && n >= 0 {
 		m.credit[r].Store(c - n)
 		m.dirty = true
 		return true
@@ -33,7 +34,7 @@ func (m *Meter) TryTake(r Resource, n int64) bool {
 
 // Take is TryTake for callers that want the refusal as an error.
 func (m *Meter) Take(r Resource, n int64) error {
-	if c := m.credit[r].Load(); c >= n && n >= 0 {
+	if c := m.credit[r].Load(); c-m.held[r] >= n && n >= 0 {
 		m.credit[r].Store(c - n)
 		m.dirty = true
 		return nil
@@ -54,15 +55,39 @@ func (m *Meter) refill(r Resource, n int64) error {
 			return nil
 		}
 	}
-	have := m.credit[r].Load()
+	have := m.credit[r].Load() - m.held[r]
 	if have > 0 { // use up the credit before asking for the rest
-		m.credit[r].Store(0)
+		m.credit[r].Store(m.held[r])
 	}
 	if err := a.Take(r, n-have); err != nil {
-		m.credit[r].Store(have)
+		m.credit[r].Store(m.held[r] + have)
 		return err
 	}
 	return nil
+}
+
+// Hold sets n of r aside for something whose use is known only afterwards, when Settle debits that. It is refused as Take is. For a resource that
+// is consumed it is half of what Take and Return cost.
+func (m *Meter) Hold(r Resource, n int64) error {
+	if n < 0 || m.credit[r].Load()-m.held[r] < n {
+		if err := m.Take(r, n); err != nil {
+			return err
+		}
+		m.credit[r].Store(m.credit[r].Load() + n)
+	}
+	m.held[r] += n
+	return nil
+}
+
+// Settle debits used of what Hold has set aside, which was n, and releases the rest. used is not above n.
+func (m *Meter) Settle(r Resource, n, used int64) {
+	m.held[r] -= n
+	c := m.credit[r].Load() - used
+	m.credit[r].Store(c)
+	m.dirty = true
+	if c > 4*chunk[r] {
+		m.fold(r)
+	}
 }
 
 // room reports whether n more of r fit everywhere up the tree, without counting a refusal.
@@ -122,8 +147,8 @@ func (m *Meter) fold(r Resource) {
 		m.account.Spend(r, n)
 		m.spent[r].Store(0)
 	}
-	if n := m.credit[r].Load(); n != 0 {
-		m.credit[r].Store(0)
+	if n := m.credit[r].Load() - m.held[r]; n != 0 {
+		m.credit[r].Store(m.held[r])
 		m.account.give(r, n)
 	}
 }
