@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/janos-os/janos/channels/host"
 	"github.com/janos-os/janos/click"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
@@ -67,7 +69,8 @@ type CutThrough struct {
 	To      string // remote address of its topmost protocol
 	Source  string // local address of it; empty: the link's own
 	Ether   [6]byte
-	TTL     uint8 // of an IP header that is put before them; 0: demux.DefaultTTL
+	Route   netip.Addr // leave by the host's route to this address, on whichever link that is; Out is on "if" then, and Ether is found
+	TTL     uint8      // of an IP header that is put before them; 0: demux.DefaultTTL
 	TOS     uint8
 	VLAN    []uint16 // tags of the Ethernet header that is put before them, the outer one first
 	Bare    bool     // no checksum of UDP
@@ -91,6 +94,14 @@ func (c *CutThrough) check(links func(string) bool) error {
 	if _, err := c.spec(); err != nil {
 		return err
 	}
+	if c.Route.IsValid() {
+		if p, err := demux.ParseProtocol(c.Out); err != nil || p.Link != demux.AnyLink {
+			return errs.New(errs.Invalid, "out: %s: with route the link is the host's choice, write if/ether", c.Out)
+		}
+		if c.Ether != [6]byte{} {
+			return errs.New(errs.Invalid, "ether: with route the address is the next hop's, leave it out")
+		}
+	}
 	for _, e := range []struct{ proto, addr string }{{c.In, c.Address}, {c.Out, c.To}, {c.Out, c.Source}} {
 		p, err := demux.ParseProtocol(e.proto)
 		if err != nil {
@@ -99,7 +110,7 @@ func (c *CutThrough) check(links func(string) bool) error {
 		if _, err := demux.ParseAddress(p.Top(), e.addr); err != nil {
 			return err
 		}
-		if (p.Link != demux.AnyLink || e.proto != c.In) && !links(p.Link) {
+		if (p.Link != demux.AnyLink || e.proto != c.In && !c.Route.IsValid()) && !links(p.Link) {
 			return errs.New(errs.NotFound, "%s: the node has no link %s", e.proto, p.Link)
 		}
 	}
@@ -278,10 +289,7 @@ func (n *Node) makeDomain(s *Spec, spec *Domain) error {
 	}
 	l := &live{spec: *spec, domain: d}
 	for i := range spec.Cuts {
-		cut, err := spec.Cuts[i].spec()
-		if err == nil {
-			_, err = d.NewCutThrough(cut)
-		}
+		err := n.makeCut(d, &spec.Cuts[i])
 		if err != nil {
 			n.endDomain(d)
 			return fmt.Errorf("domain %s: cut-through channel: %w", spec.Name, err)
@@ -294,6 +302,38 @@ func (n *Node) makeDomain(s *Spec, spec *Domain) error {
 		}
 	}
 	n.domains[spec.Name] = l
+	return nil
+}
+
+// makeCut makes a cut-through channel of a domain, with which it ends.
+func (n *Node) makeCut(d *nodeos.Domain, c *CutThrough) error {
+	spec, err := c.spec()
+	if err != nil {
+		return err
+	}
+	if !c.Route.IsValid() {
+		_, err = d.NewCutThrough(spec)
+		return err
+	}
+	table := n.Host()
+	if table == nil {
+		return errs.New(errs.NotSupported, "route %v: this node does not follow the routes of a host (no link on an interface of it, or host: {off: true})", c.Route)
+	}
+	devices := make(map[string]string)
+	for _, l := range n.spec.Links {
+		devices[l.device()] = l.Name
+	}
+	cut, err := host.NewCut(d, table, host.CutSpec{Chan: spec, To: c.Route, Link: func(device string) string { return devices[device] },
+		OnNews: func(w host.Way) {
+			n.env.Log.Info("cut-through channel leaves by another way", "in", c.In, "route", c.Route, "link", w.Link, "next-hop", w.NextHop, "why", w.Why)
+		}})
+	if err != nil {
+		return err
+	}
+	n.cuts.Go(func() {
+		<-d.Done()
+		cut.Close()
+	})
 	return nil
 }
 

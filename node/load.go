@@ -322,6 +322,13 @@ func cutThrough(n yamlfile.Node) (c CutThrough) {
 			e.Errorf("%v", err)
 		}
 	}
+	if r := m.Get("route"); r.Exists() {
+		text, _ := r.Text()
+		var err error
+		if c.Route, err = netip.ParseAddr(text); err != nil || c.Route.Zone() != "" {
+			r.Errorf("%q is no address", text)
+		}
+	}
 	c.TTL = uint8(integer(m.Get("ttl"), 255))
 	c.TOS = uint8(number(m.Get("tos"), 255))
 	for _, v := range m.Get("vlan").List() {

@@ -63,7 +63,8 @@ type Node struct {
 	spec     *Spec
 	router   *routing.Router
 	states   map[string]*LinkState
-	follower *follower // nil: the host is not followed
+	follower *follower      // nil: the host is not followed
+	cuts     sync.WaitGroup // of cut-through channels that follow it
 	graph    *click.Router
 	graphDom *nodeos.Domain
 	graphed  string
@@ -364,6 +365,7 @@ func (n *Node) Close() error {
 			all = append(all, n.engine.Close())
 		}
 		all = append(all, n.events.Close())
+		n.cuts.Wait()          // their domains have ended
 		if n.follower != nil { // the graph's elements are gone
 			all = append(all, n.follower.close())
 		}

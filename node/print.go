@@ -298,6 +298,9 @@ func (p *printer) cuts(cs []CutThrough) {
 		if c.Ether != [6]byte{} {
 			p.text(4, "ether", net.HardwareAddr(c.Ether[:]).String())
 		}
+		if c.Route.IsValid() {
+			p.text(4, "route", c.Route.String())
+		}
 		p.number(4, "ttl", int64(c.TTL))
 		p.number(4, "tos", int64(c.TOS))
 		if len(c.VLAN) > 0 {

@@ -69,6 +69,9 @@ domains:
       - {in: a/ether, out: b/ether}
       - {in: a/ether, key: what, out: a/ether, ether: x}
       - {in: a/ether, out: a/ether, ratio: 3}
+      - {in: a/ether, out: a/ether, route: 10.0.0.1}
+      - {in: a/ether, out: if/ether, route: 10.0.0.1, ether: "02:00:00:00:00:01"}
+      - {in: a/ether, out: if/ether, route: nowhere, key: "0/1"}
 graph-domain: {pool: no, name: x}
 ants: {rights: [], reserve: {memory: 3}}
 `
@@ -77,8 +80,8 @@ ants: {rights: [], reserve: {memory: 3}}
 		"n.yaml:5:5: memory pool p: there is no pool \"q\" before it", "n.yaml:6:5: memory pool ants: the node itself",
 		"n.yaml:8:5: domain d does nothing", "n.yaml:9:5: domain d: there is a domain of that name", "n.yaml:9:5: domain d: processor time cannot be reserved below memory pool p",
 		"n.yaml:10:5: domain e: worker 3", "fast", "n.yaml:10:87: unknown right \"fly\"", "right new-task is there twice",
-		"n.yaml:12:", "files without a directory", "n.yaml:14:9: domain f: b/ether: the node has no link b", "n.yaml:15:", "\"what\"", "is not an Ethernet address", "n.yaml:16:", "ratio",
-		"graph-domain: there is no memory pool \"no\"", "n.yaml:17:", "n.yaml:18:", "rights",
+		"n.yaml:12:", "files without a directory", "n.yaml:14:9: domain f: b/ether: the node has no link b", "n.yaml:15:", "\"what\"", "is not an Ethernet address", "n.yaml:16:", "ratio", "n.yaml:17:9: domain f: out: a/ether: with route", "n.yaml:18:9: domain f: ether: with route", "\"nowhere\" is no address",
+		"graph-domain: there is no memory pool \"no\"", "n.yaml:20:", "n.yaml:21:", "rights",
 	} {
 		if err == nil || !strings.Contains(err.Error(), w) {
 			t.Errorf("no %q in\n%v", w, err)
