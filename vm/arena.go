@@ -68,7 +68,7 @@ func (l *linear) Reallocate(size uint64) []byte {
 		return nil
 	}
 	if more := int64(size) - int64(l.n); more > 0 {
-		if err := l.in.iso.take(more); err != nil {
+		if err := l.in.iso.take(useLinear, more); err != nil {
 			l.in.refused = true
 			return nil
 		}

@@ -47,6 +47,11 @@ func (e *Engine) codeCharge(m *gate.Module) int64 {
 
 var handlerExports = []gate.Export{{Name: abi.ExportEvaluate, Sig: gate.Sig{Results: []gate.Type{gate.I32}}}}
 
+var (
+	processExports  = []gate.Export{{Name: ExportRun, Sig: gate.Sig{Results: []gate.Type{gate.I32}}}}
+	processOptional = []gate.Export{{Name: ExportExiting}}
+)
+
 // codeKey says when code may be shared: same bytes, same class. (The gate's version is that of the program.)
 type codeKey struct {
 	id    CodeID
@@ -120,7 +125,13 @@ func (c *Code) Info() Info {
 }
 
 // fixed is what an instance costs besides its linear memory.
-func (ent *entry) fixed() int64 { return instanceOverhead + 2*8*int64(ent.mod.Stack) }
+func (ent *entry) fixed() int64 { return instanceOverhead + ent.stack() + ent.table() }
+
+// stack is what the calls of an instance may take on the engine's stack, which is twice as large where it had to grow.
+func (ent *entry) stack() int64 { return 2 * 8 * int64(ent.mod.Stack) }
+
+// table is what the table of an instance takes: a pointer for each entry.
+func (ent *entry) table() int64 { return 8 * int64(ent.mod.Table) }
 
 // Compiled reports whether compiled code is in use.
 func (c *Code) Compiled() bool { return c.entry.best.Load() == compiled }
@@ -207,19 +218,38 @@ func (e *Engine) prepare(ent *entry, code []byte, c *Code) error {
 	if err := ent.records(); err != nil {
 		return err
 	}
+	first := e.first
+	if class.process {
+		// A process runs once and for long. It cannot move to the compiler while it runs, so it begins there.
+		if e.Compiler() == nil {
+			first = compiled
+		}
+	}
 	if err := c.charge(e.codeCharge(mod)); err != nil {
 		return err
 	}
-	if err := e.compile(ent, e.first); err != nil {
+	if err := e.compile(ent, first); err != nil {
 		return err
 	}
-	ent.best.Store(int32(e.first))
+	ent.best.Store(int32(first))
 	return nil
 }
 
 // records finds and checks the manifest, the block and the window in the guest's memory.
 func (ent *entry) records() error {
 	m := ent.mod
+	if ent.key.class.process {
+		ent.manifest = &abi.Manifest{Name: "process"}
+		if at, ok := m.Constant(abi.ExportManifest); ok {
+			var raw [abi.ManifestSize]byte
+			if m.Data(at, raw[:]) {
+				if man, err := abi.ParseManifest(raw[:]); err == nil {
+					ent.manifest = man // for the name
+				}
+			}
+		}
+		return nil
+	}
 	at := map[string]uint32{}
 	for _, name := range []string{abi.ExportManifest, abi.ExportBlock, abi.ExportWindow} {
 		v, ok := m.Constant(name)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/resctl"
 	"github.com/tetratelabs/wazero"
 )
 
@@ -39,10 +40,11 @@ const DefaultHotAfter = 200
 
 // EngineSpec says what an engine should be. The zero value, with a clock, is good.
 type EngineSpec struct {
-	Mode     Mode
-	HotAfter uint32      // ModeAuto: short evaluations of a code before it is compiled; 0: DefaultHotAfter
-	Clock    clock.Clock // measures compilation, which its owner pays; required
-	Arena    Arena       // where linear memories come from; nil: NewHeapArena()
+	Mode       Mode
+	HotAfter   uint32      // ModeAuto: short evaluations of a code before it is compiled; 0: DefaultHotAfter
+	Clock      clock.Clock // measures compilation, which its owner pays; required
+	Processors int         // how many processes run at a time; 0: 1. The others are for workers
+	Arena      Arena       // where linear memories come from; nil: NewHeapArena()
 }
 
 // The tiers of an engine.
@@ -69,6 +71,7 @@ type Engine struct {
 	jobs     chan *entry // hot code; holds a reference each
 	done     chan struct{}
 	compiles atomic.Uint64
+	procs    processors
 }
 
 // NewEngine makes an engine. ModeCompiled fails with errs.NotSupported where
@@ -93,6 +96,14 @@ func NewEngine(spec EngineSpec) (*Engine, error) {
 		// source that is never read but would otherwise be seeded for every instance.
 		config: wazero.NewModuleConfig().WithName("").WithStartFunctions().WithRandSource(noRandom{}),
 	}
+	if spec.Processors < 0 {
+		return nil, errs.New(errs.Invalid, "vm: %d processors for processes", spec.Processors)
+	}
+	none, err := resctl.NewTree(resctl.Spec{Name: "vm"}, spec.Clock, 1)
+	if err != nil {
+		return nil, err
+	}
+	e.procs = processors{clk: spec.Clock, none: none, free: max(spec.Processors, 1)}
 	if spec.Mode != ModeCompiled {
 		t, err := newTier(interpreted)
 		if err != nil {
@@ -173,6 +184,7 @@ func (e *Engine) Close() error {
 	if e.jobs != nil {
 		<-e.done
 	}
+	e.procs.close()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, t := range e.tiers {

@@ -22,7 +22,7 @@ const (
 	Conversion   Reason = 7  // trap: conversion of a float that does not fit
 	IndirectCall Reason = 8  // trap: call through the table of nothing or of another type
 	BadOutput    Reason = 9  // it returned an unknown verdict, or an out field is out of its bounds
-	Killed       Reason = 10 // the isolate was killed
+	Killed       Reason = 10 // the isolate was killed, or told to exit
 	HostError    Reason = 11 // a host function broke its contract
 )
 

@@ -31,12 +31,16 @@ type ClassSpec struct {
 	Name    string
 	Limits  gate.Limits // zero: gate.HandlerLimits()
 	Imports []HostFunc
+	// Process makes it a class of processes, for Isolate.Start: they export ExportRun, and perhaps ExportExiting, and need no records. Otherwise it
+	// is one of handlers: guests that export evaluate and the records of the ABI.
+	Process bool
 }
 
 // Class is a kind of guest code. It is immutable and safe for concurrent use.
 type Class struct {
 	e         *Engine
 	name      string
+	process   bool
 	config    gate.Config
 	functions map[string][]HostFunc // by module
 }
@@ -44,9 +48,13 @@ type Class struct {
 // Name returns the name.
 func (c *Class) Name() string { return c.name }
 
-// NewClass makes a class of handlers: guests that export evaluate and the records of the ABI.
+// NewClass makes a class.
 func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	c := &Class{e: e, name: spec.Name, config: gate.Config{Limits: spec.Limits, Exports: handlerExports, HostMemory: true}}
+	if spec.Process {
+		c.process = true
+		c.config.Resume, c.config.Exports, c.config.Optional = true, processExports, processOptional
+	}
 	if spec.Limits == (gate.Limits{}) {
 		c.config.Limits = gate.HandlerLimits()
 	}
@@ -54,7 +62,7 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 		return nil, errs.New(errs.Invalid, "vm: class %s: %d slots of stack, want 1 to %d, which the interpreter can nest", spec.Name, s, gate.HandlerLimits().Stack)
 	}
 	if c.config.Limits.Start {
-		return nil, errs.New(errs.Invalid, "vm: class %s: handlers have no start function", spec.Name)
+		return nil, errs.New(errs.Invalid, "vm: class %s: start functions are not run", spec.Name)
 	}
 	c.functions = map[string][]HostFunc{}
 	seen := map[[2]string]bool{}
@@ -99,9 +107,8 @@ func shim(f HostFunc) api.GoModuleFunc {
 		if f.Result {
 			stack[0] = uint64(uint32(stack[0]))
 		}
-		if in.iso.killed.Load() != nil {
-			in.exit.why = exitKilled
-			panic(&in.exit)
+		if in.iso.flags.Load() != 0 {
+			in.attend()
 		}
 	}
 }
@@ -112,14 +119,21 @@ const (
 	meterOut    = gate.OutName
 )
 
-// leave is called by metered code that is out of fuel or stack. It does not return.
+// leave is called by metered code that is out of fuel or stack. It returns only to a process that got more fuel.
 func leave(ctx context.Context, _ api.Module, stack []uint64) {
 	in := ctx.(*callContext).in
 	outOfStack, at := gate.Place(uint32(stack[0]))
-	in.exit.why, in.exit.offset = exitFuel, at
-	if outOfStack {
+	switch {
+	case outOfStack:
 		in.exit.why = exitStack
+	case in.proc != nil:
+		if in.exit.why = in.proc.grant(); in.exit.why == exitNone {
+			return
+		}
+	default:
+		in.exit.why = exitFuel
 	}
+	in.exit.offset = at
 	panic(&in.exit)
 }
 

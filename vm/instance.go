@@ -33,11 +33,15 @@ type Instance struct {
 	fn      api.Function
 	fuel    api.MutableGlobal
 	mem     linear
-	charged int64 // memory, bytes
+	charged int64 // linear memory, bytes
+	fixed   bool  // what it costs besides is charged
 	refused bool  // a growth was refused during this evaluation
 
 	ctx     callContext
 	exit    exit
+	proc    *process // that runs it, or nil
+	ends    uint32   // flags of the isolate that end what runs
+	owned   bool     // made by Instantiate: the caller closes it
 	stack   [1]uint64
 	running bool
 	closed  bool
@@ -61,13 +65,27 @@ type Call struct {
 // Instantiate makes an instance of code, debiting its memory before. Several instances, of
 // several codes, may be in one isolate. code must not be released yet; afterwards the instance keeps what it needs.
 func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
-	if i.closed || i.killed.Load() != nil {
-		return nil, errs.New(errs.Dead, "vm: isolate %s is closed or killed", i.spec.Name)
-	}
-	if code.e != i.e {
+	switch {
+	case code.e != i.e:
 		return nil, errs.New(errs.Invalid, "vm: isolate %s: the code belongs to another engine", i.spec.Name)
+	case code.Class().process:
+		return nil, errs.New(errs.Invalid, "vm: isolate %s: %s is a class of processes: start it", i.spec.Name, code.Class().name)
 	}
-	in := &Instance{iso: i, code: code}
+	if err := i.enter(); err != nil {
+		return nil, err
+	}
+	in, err := i.instantiate(code)
+	if err != nil {
+		i.leave()
+		return nil, err
+	}
+	in.owned = true
+	return in, nil
+}
+
+// instantiate makes an instance that ends with the isolate.
+func (i *Isolate) instantiate(code *Code) (*Instance, error) {
+	in := &Instance{iso: i, code: code, ends: flagExit | flagHalt}
 	in.ctx = callContext{Context: context.Background(), in: in}
 	if err := in.begin(int(code.entry.best.Load())); err != nil {
 		return nil, err
@@ -75,7 +93,9 @@ func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 	i.e.mu.Lock()
 	code.entry.refs++
 	i.e.mu.Unlock()
+	i.mu.Lock()
 	i.instances = append(i.instances, in)
+	i.mu.Unlock()
 	return in, nil
 }
 
@@ -100,11 +120,9 @@ func (in *Instance) Memory(addr, n uint32) ([]byte, bool) {
 // begin starts a life in a tier.
 func (in *Instance) begin(t int) error {
 	iso, ent := in.iso, in.code.entry
-	fixed := ent.fixed()
-	if err := iso.take(fixed); err != nil {
+	if err := in.takeFixed(); err != nil {
 		return err
 	}
-	in.charged = fixed
 	in.tier, in.refused = t, false
 	in.mem = linear{in: in, buf: iso.e.spec.Arena.Reserve(int(ent.mod.MemoryMax) << 16)}
 	if in.mem.buf == nil {
@@ -125,7 +143,7 @@ func (in *Instance) begin(t int) error {
 		return errs.New(errs.Internal, "vm: isolate %s: instantiate: %w", iso.spec.Name, err)
 	}
 	in.mod = mod
-	in.fn = mod.ExportedFunction(abi.ExportEvaluate)
+	in.fn = mod.ExportedFunction(ent.key.class.config.Exports[0].Name)
 	in.fuel = mod.ExportedGlobal(gate.ExportFuel).(api.MutableGlobal)
 	in.lives++
 	return nil
@@ -141,8 +159,29 @@ func (in *Instance) end() {
 		in.iso.e.spec.Arena.Release(in.mem.buf, in.mem.n)
 		in.mem = linear{}
 	}
-	in.iso.giveBack(in.charged)
+	in.iso.giveBack(useLinear, in.charged)
 	in.charged = 0
+	if in.fixed {
+		in.fixed = false
+		in.iso.giveBack(useEngine, instanceOverhead)
+		in.iso.giveBack(useStack, in.code.entry.stack())
+		in.iso.giveBack(useTable, in.code.entry.table())
+	}
+}
+
+// takeFixed debits what an instance costs besides its linear memory.
+func (in *Instance) takeFixed() error {
+	iso, ent := in.iso, in.code.entry
+	n := ent.fixed()
+	if err := iso.take(useEngine, n); err != nil {
+		return err
+	}
+	in.fixed = true
+	for u, part := range [numUses]int64{useStack: ent.stack(), useTable: ent.table()} {
+		iso.held[useEngine].Add(-part)
+		iso.held[u].Add(part)
+	}
+	return nil
 }
 
 // move continues in another tier, with the same memory and globals. For the guest
@@ -153,17 +192,17 @@ func (in *Instance) move(t int) error {
 		return nil // it has state that cannot be read: it stays until its life ends
 	}
 	old := *in
-	in.mod, in.mem, in.charged = nil, linear{}, 0
+	in.mod, in.mem, in.charged, in.fixed = nil, linear{}, 0, false
 	if err := in.begin(t); err != nil {
 		// There is not enough memory for two: stay.
-		in.tier, in.mod, in.fn, in.fuel, in.mem, in.charged, in.refused = old.tier, old.mod, old.fn, old.fuel, old.mem, old.charged, false
+		in.stay(&old)
 		return nil
 	}
 	in.lives--
 	if more := uint32(old.mem.n-in.mem.n) >> 16; more > 0 {
 		if _, ok := in.mod.Memory().Grow(more); !ok {
 			in.end()
-			in.tier, in.mod, in.fn, in.fuel, in.mem, in.charged, in.refused = old.tier, old.mod, old.fn, old.fuel, old.mem, old.charged, false
+			in.stay(&old)
 			return nil
 		}
 	}
@@ -174,6 +213,12 @@ func (in *Instance) move(t int) error {
 	}
 	old.end()
 	return nil
+}
+
+// stay takes up the former life where moving failed.
+func (in *Instance) stay(old *Instance) {
+	in.tier, in.mod, in.fn, in.fuel, in.mem = old.tier, old.mod, old.fn, old.fuel, old.mem
+	in.charged, in.fixed, in.refused = old.charged, old.fixed, false
 }
 
 // Evaluate runs the guest once. It takes the budget from meter, which may be nil, before, and returns what was
@@ -189,7 +234,10 @@ func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) 
 	case uint64(len(c.Window)) > uint64(c.In.Length) || len(c.State) > int(ent.manifest.StateSize):
 		return abi.Error, errs.New(errs.Invalid, "vm: window of %d bytes for a length of %d, state of %d bytes, declared are %d",
 			len(c.Window), c.In.Length, len(c.State), ent.manifest.StateSize)
-	case in.iso.killed.Load() != nil:
+	case in.iso.flags.Load() != 0:
+		if in.iso.flags.Load()&in.ends == 0 {
+			return abi.Error, errs.New(errs.WouldBlock, "vm: isolate %s is suspended", in.iso.spec.Name)
+		}
 		in.exit = exit{why: exitKilled}
 		return abi.Error, in.fault(nil, 0)
 	}
@@ -326,11 +374,22 @@ func (in *Instance) Close() error {
 	if in.running {
 		return errs.New(errs.WouldBlock, "vm: isolate %s: closed from inside an evaluation: kill it, and close it afterwards", in.iso.spec.Name)
 	}
-	in.closed = true
-	in.end()
-	in.iso.e.drop(in.code.entry, false)
-	if n := slices.Index(in.iso.instances, in); n >= 0 {
-		in.iso.instances = slices.Delete(in.iso.instances, n, n+1)
+	in.discard()
+	if in.owned {
+		in.iso.leave()
 	}
 	return nil
+}
+
+// discard ends the instance.
+func (in *Instance) discard() {
+	i := in.iso
+	in.closed = true
+	in.end()
+	i.e.drop(in.code.entry, false)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if n := slices.Index(i.instances, in); n >= 0 {
+		i.instances = slices.Delete(i.instances, n, n+1)
+	}
 }

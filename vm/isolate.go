@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/janos-os/janos/errs"
@@ -10,26 +11,50 @@ import (
 // IsolateSpec says what an isolate should be.
 type IsolateSpec struct {
 	Name    string
-	Account *resctl.Account // pays memory; nil: nobody counts
-	Memory  int64           // most bytes of all its instances together; 0: what the account allows
+	Account *resctl.Account // pays; nil: nobody counts
+	Memory  int64           // most bytes of everything it holds together; 0: what the account allows
 	Data    any             // for the caller's host functions, see Isolate.Data
 	// Fresh makes every evaluation begin in fresh memory. A guest that then behaves differently
 	// relies on memory between evaluations, which the ABI leaves open. For tests of guests.
 	Fresh bool
 }
 
-// Isolate is a place where the guests of one principal run. One goroutine may be inside it, or
-// any of its instances, at a time; it need not be always the same.
+// Isolate is a place where the guests of one principal run: an account, a memory limit, and a life (see State). What runs in
+// it are instances that the caller evaluates, and at most one process. One goroutine may be inside an instance at a time; it need not be
+// always the same. Start, Suspend, Resume, Exit, Halt, Kill and what reads are safe for concurrent use.
 type Isolate struct {
-	e         *Engine
-	spec      IsolateSpec
-	killed    atomic.Pointer[killed]
-	held      int64 // memory, bytes
+	e    *Engine
+	spec IsolateSpec
+
+	flags  atomic.Uint32 // flagSuspended, ...: what is looked at when a kernel call ends, or fuel
+	killed atomic.Pointer[killed]
+	held   [numUses]atomic.Int64
+	total  atomic.Int64 // bytes held
+	life   life
+
+	mu        sync.Mutex
 	instances []*Instance
-	closed    bool
 }
 
+// What an isolate has been told to do.
+const (
+	flagSuspended = 1 << iota
+	flagExit      // leave, and say goodbye
+	flagHalt      // leave
+)
+
 type killed struct{ reason error }
+
+// use is a kind of what is held.
+type use uint8
+
+const (
+	useLinear use = iota // linear memory
+	useStack             // call stacks, processes
+	useTable             // tables of functions
+	useEngine            // what the engine keeps for an instance
+	numUses
+)
 
 // NewIsolate makes an isolate. It costs nothing until something is instantiated in it.
 func (e *Engine) NewIsolate(spec IsolateSpec) (*Isolate, error) {
@@ -48,20 +73,21 @@ func (i *Isolate) Name() string { return i.spec.Name }
 // Data returns what the spec had.
 func (i *Isolate) Data() any { return i.spec.Data }
 
-// Memory returns the bytes that its instances hold, as they are charged.
-func (i *Isolate) Memory() int64 { return i.held }
+// Memory returns the bytes that it holds, as they are charged.
+func (i *Isolate) Memory() int64 { return i.total.Load() }
 
-// Kill makes every further evaluation end with a Fault, and the present one when it
-// next leaves a host function. It does not wait, and may be called from any goroutine, more than once;
-// the first reason counts. It frees nothing: Close does, by the goroutine that was inside.
+// Kill ends the isolate without asking it: every further evaluation ends with a Fault, and the present one when it
+// next leaves a host function; a process ends within a quantum, or when its kernel call is done. It does not wait, and may be called from any
+// goroutine, more than once; the first reason counts. What an instance has that the caller made is freed by Close, by the goroutine that
+// was inside.
 func (i *Isolate) Kill(reason error) {
 	if reason == nil {
 		reason = errs.Dead
 	}
-	i.killed.CompareAndSwap(nil, &killed{reason})
+	i.die(flagHalt, ByKill, 0, reason)
 }
 
-// Killed returns the reason of the kill, or nil.
+// Killed returns why the isolate ends or has ended, or nil.
 func (i *Isolate) Killed() error {
 	if k := i.killed.Load(); k != nil {
 		return k.reason
@@ -69,45 +95,71 @@ func (i *Isolate) Killed() error {
 	return nil
 }
 
-// Close closes all instances and returns everything to the account. It refuses with
-// errs.WouldBlock when called from inside an evaluation. Closing twice is fine.
+// Close closes all instances that were made by Instantiate and ends the isolate, returning everything to the account. It refuses with
+// errs.WouldBlock when called from inside an evaluation, and while a process is in the isolate: kill it, and wait for Done. Closing
+// twice is fine.
 func (i *Isolate) Close() error {
-	if i.closed {
-		return nil
-	}
+	i.mu.Lock()
 	for _, in := range i.instances {
-		if in.running {
+		if in.owned && in.running {
+			i.mu.Unlock()
 			return errs.New(errs.WouldBlock, "vm: isolate %s: closed from inside an evaluation: kill it, and close it afterwards", i.spec.Name)
 		}
 	}
-	i.closed = true
-	for len(i.instances) > 0 {
-		if err := i.instances[0].Close(); err != nil {
+	i.mu.Unlock()
+	if i.inProcess() {
+		return errs.New(errs.WouldBlock, "vm: isolate %s has a process: kill it, and close it when it is done", i.spec.Name)
+	}
+	i.die(flagHalt, ByClose, 0, errs.Dead)
+	for {
+		in := i.ownedInstance()
+		if in == nil {
+			break
+		}
+		if err := in.Close(); err != nil {
 			return err
 		}
 	}
-	i.e.mu.Lock()
-	i.e.isolates--
-	i.e.mu.Unlock()
+	if i.Status().State != Terminated {
+		return errs.New(errs.WouldBlock, "vm: isolate %s: somebody is still inside: close it when it is done", i.spec.Name)
+	}
+	return nil
+}
+
+func (i *Isolate) ownedInstance() *Instance {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for _, in := range i.instances {
+		if in.owned {
+			return in
+		}
+	}
 	return nil
 }
 
 // take debits n bytes of memory before they are used.
-func (i *Isolate) take(n int64) error {
-	if i.spec.Memory > 0 && i.held+n > i.spec.Memory {
-		return errs.New(errs.Limit, "vm: isolate %s: %d bytes more would exceed its memory limit, %d of %d are in use", i.spec.Name, n, i.held, i.spec.Memory)
+func (i *Isolate) take(u use, n int64) error {
+	total := i.total.Add(n)
+	if i.spec.Memory > 0 && total > i.spec.Memory {
+		i.total.Add(-n)
+		return errs.New(errs.Limit, "vm: isolate %s: %d bytes more would exceed its memory limit, %d of %d are in use", i.spec.Name, n, total-n, i.spec.Memory)
 	}
 	if i.spec.Account != nil {
 		if err := i.spec.Account.Take(resctl.Memory, n); err != nil {
+			i.total.Add(-n)
 			return err
 		}
 	}
-	i.held += n
+	i.held[u].Add(n)
 	return nil
 }
 
-func (i *Isolate) giveBack(n int64) {
-	i.held -= n
+func (i *Isolate) giveBack(u use, n int64) {
+	if n == 0 {
+		return
+	}
+	i.held[u].Add(-n)
+	i.total.Add(-n)
 	if i.spec.Account != nil {
 		i.spec.Account.Return(resctl.Memory, n)
 	}

@@ -2,6 +2,7 @@ package vm
 
 import (
 	"flag"
+	"strings"
 	"testing"
 
 	"github.com/janos-os/janos/sdk/ckit/ckittest"
@@ -13,8 +14,16 @@ var update = flag.Bool("update", false, "rebuild testdata/*.wasm from the C sour
 func TestSources(t *testing.T) {
 	built := ckittest.Modules(t, *update, "testdata/compiler.txt", "testdata/*.c")
 	r := newRig(t, ModeInterpreter, IsolateSpec{})
+	processes, err := r.e.NewClass(ClassSpec{Name: "process", Process: true, Imports: processImports()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for src, module := range built {
-		if code, err := r.e.Load(module, r.class, r.acct); err != nil {
+		class := r.class
+		if strings.Contains(src, "process") {
+			class = processes
+		}
+		if code, err := r.e.Load(module, class, r.acct); err != nil {
 			t.Errorf("%s: %v", src, err)
 		} else {
 			code.Release()
