@@ -82,8 +82,8 @@ func (p *Program) FilterXDP(match, miss asm.Instructions) (asm.Instructions, err
 	return p.filter(true, match, miss, nil)
 }
 
-// filter writes the program. Groups for which table is not nil and does not return nil are looked up in what it returns.
-func (p *Program) filter(xdp bool, match, miss asm.Instructions, table func(*group) *bpfTable) (asm.Instructions, error) {
+// filter writes the program. Groups for which table is not nil and does not return nil twice are looked up in what it returns.
+func (p *Program) filter(xdp bool, match, miss asm.Instructions, table func(*group) (*bpfTable, *fixed)) (asm.Instructions, error) {
 	if p.base != Ether {
 		return nil, errs.New(errs.NotSupported, "demux: no filter for links whose frames begin with %s", p.base)
 	}
@@ -127,7 +127,7 @@ type filterGen struct {
 	labels  int
 	pending string // label of the next instruction
 	xdp     bool
-	table   func(*group) *bpfTable
+	table   func(*group) (*bpfTable, *fixed)
 
 	fresh bool  // XDP: R5 and R2 are start and end of the packet
 	bound int64 // R8 is not larger

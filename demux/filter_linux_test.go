@@ -14,18 +14,21 @@ import (
 	"github.com/janos-os/janos/errs"
 )
 
-// backs are the sorts of programs that rules become: with all keys in the instructions, with all in tables, and as they are otherwise.
+// backs are the sorts of programs that rules become: with all keys in the instructions, with all in maps, with all in tables that do not change, and as they are otherwise.
 var backs = []struct {
 	name        string
 	typ         ebpf.ProgramType
 	most, least int // of Tables; most -2: without
+	few         int
 }{
-	{"tc", ebpf.SchedCLS, -2, 0},
-	{"tc tables", ebpf.SchedCLS, -1, -1},
-	{"tc both", ebpf.SchedCLS, inlineMost, inlineLeast},
-	{"xdp", ebpf.XDP, -2, 0},
-	{"xdp tables", ebpf.XDP, -1, -1},
-	{"xdp both", ebpf.XDP, inlineMost, inlineLeast},
+	{"tc", ebpf.SchedCLS, -2, 0, 0},
+	{"tc tables", ebpf.SchedCLS, -1, -1, 0},
+	{"tc both", ebpf.SchedCLS, inlineMost, inlineLeast, fixedLeast},
+	{"tc fixed", ebpf.SchedCLS, 1 << 20, 1 << 20, 1},
+	{"xdp fixed", ebpf.XDP, 1 << 20, 1 << 20, 1},
+	{"xdp", ebpf.XDP, -2, 0, 0},
+	{"xdp tables", ebpf.XDP, -1, -1, 0},
+	{"xdp both", ebpf.XDP, inlineMost, inlineLeast, fixedLeast},
 }
 
 // verdict is what a program says of a packet.
@@ -58,7 +61,7 @@ func newKernel(t testing.TB, b int) *kernel {
 	}
 	if backs[b].most > -2 {
 		k.tabs = NewTables(backs[b].typ == ebpf.XDP)
-		k.tabs.most, k.tabs.least = backs[b].most, backs[b].least
+		k.tabs.most, k.tabs.least, k.tabs.few = backs[b].most, backs[b].least, backs[b].few
 	}
 	t.Cleanup(func() {
 		k.out.Close()
@@ -215,7 +218,7 @@ func TestTablesFollow(t *testing.T) {
 			continue
 		}
 		t.Run(backs[b].name, func(t *testing.T) {
-			inPlace, replaced := 0, 0
+			inPlace, replaced, fixed := 0, 0, 0
 			for seed := range uint64(3) {
 				r := rand.New(rand.NewPCG(seed, 31))
 				k := newKernel(t, b)
@@ -226,6 +229,7 @@ func TestTablesFollow(t *testing.T) {
 					} else {
 						inPlace++
 					}
+					fixed += len(k.tabs.fixed)
 					if step++; step%10 == 0 && k.tabs.prog.Shapes() > 0 { // as if another program had failed meanwhile
 						if _, err := k.tabs.Follow(pr.Without(rules[0].ID)); err != nil {
 							t.Fatal(err)
@@ -243,7 +247,10 @@ func TestTablesFollow(t *testing.T) {
 					}
 				})
 			}
-			t.Logf("%d changes in place, %d programs replaced", inPlace, replaced)
+			t.Logf("%d changes in place, %d programs replaced, %d tables that do not change", inPlace, replaced, fixed)
+			if backs[b].few == 1 && fixed < 1000 {
+				t.Error("tables that do not change are not tested")
+			}
 			if backs[b].most < 0 && (inPlace < 20 || replaced < 20) {
 				t.Error("one of the two is not tested")
 			}
@@ -381,6 +388,18 @@ func TestFilterWorstCase(t *testing.T) {
 		ties[i].Key[0].Mask = []byte{0xff >> (i % 8), 0xff << (i % 8), 3, byte(3 << (i / 8 % 2)), 0, 0, 0, 0}
 		ties[i].Key[0].Value = make([]byte, 8)
 	}
+	full := append([]Rule(nil), wide[:MaxChainShapes]...) // as many keys of most words as are written out
+	for n := range inlineMost - 1 {
+		for _, r := range full[:MaxChainShapes] {
+			r.ID += uint32(1000 * (n + 1))
+			r.Key = append(Key(nil), r.Key...)
+			for i, tu := range r.Key {
+				r.Key[i].Value = append([]byte(nil), tu.Value...)
+				r.Key[i].Value[2] = byte(n + 1)
+			}
+			full = append(full, r)
+		}
+	}
 	one := append([]Rule(nil), ties...)
 	for n := range inlineMost - 1 {
 		for i, r := range one {
@@ -395,6 +414,7 @@ func TestFilterWorstCase(t *testing.T) {
 			load("many keys", b, many)
 		default:
 			load("wide keys", b, wide)
+			load("many wide keys", b, full)
 			load("ties", b, ties)
 			load("long chains", b, chains())
 		}

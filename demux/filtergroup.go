@@ -136,8 +136,13 @@ func (g *filterGen) group(n *node, path []*node, gr *group, shared map[load]int1
 		}
 	}
 	var tab *bpfTable
+	var fix *fixed
 	if g.table != nil {
-		tab = g.table(gr)
+		tab, fix = g.table(gr)
+	}
+	if fix != nil {
+		g.fixed(n, path, gr, fix, shared, tie, end)
+		return
 	}
 	// One word stays in R0, more are on the stack.
 	alone := tab == nil && len(gr.shape) == 1
@@ -243,6 +248,74 @@ func (g *filterGen) inline(gr *group, from []source, alone, tie bool, end string
 		}
 		g.offer(end)
 	}
+}
+
+// fixed asks the table of gr. A word that all keys have in common is compared as soon as it is loaded; of the others, the last of the key stays in R0, and the rest
+// are on the stack.
+func (g *filterGen) fixed(n *node, path []*node, gr *group, f *fixed, shared map[load]int16, tie bool, end string) {
+	last := len(gr.shape) - 1
+	varies := map[int]bool{}
+	for _, i := range f.vary {
+		varies[i] = true
+	}
+	var any []uint64 // a key
+	for _, s := range gr.table.slots {
+		if s != 0 {
+			any = gr.table.key(int(s - 1))
+		}
+	}
+	for i := range gr.shape {
+		pc := &gr.shape[i]
+		size := 8
+		if at, ok := shared[load{pc.depth, pc.anchor, pc.off}]; ok {
+			g.add(asm.LoadMem(asm.R0, asm.RFP, at, asm.DWord))
+		} else {
+			size = g.word(n, path, pc, end)
+		}
+		g.mask(asm.R0, littleWord(pc.mask), size)
+		switch {
+		case !varies[i]:
+			g.differ(asm.R0, littleWord(any[i]), pc.need, end)
+		case i < last:
+			g.add(asm.StoreMem(asm.RFP, int16(stackWords+8*i), asm.R0, asm.DWord))
+		}
+	}
+	word := func(r asm.Register, i int) {
+		if i == last {
+			g.add(asm.Mov.Reg(r, asm.R0))
+		} else {
+			g.add(asm.LoadMem(r, asm.RFP, int16(stackWords+8*i), asm.DWord))
+		}
+	}
+	if len(f.vary) == 0 {
+		g.add(asm.Mov.Imm(asm.R4, 0))
+	}
+	for k, i := range f.vary {
+		r := asm.R3
+		if k == 0 {
+			r = asm.R4
+		}
+		word(r, i)
+		g.add(asm.LoadImm(asm.R1, int64(f.mul[i]), asm.DWord), asm.Mul.Reg(r, asm.R1))
+		if k > 0 {
+			g.add(asm.Add.Reg(asm.R4, r))
+		}
+	}
+	g.add(
+		asm.RSh.Imm(asm.R4, int32(64-f.bits)), asm.LSh.Imm(asm.R4, int32(f.shift)),
+		asm.LoadMapValue(asm.R2, f.mapFD, f.off), asm.Add.Reg(asm.R2, asm.R4),
+	)
+	for k, i := range f.vary {
+		word(asm.R3, i)
+		g.add(asm.LoadMem(asm.R1, asm.R2, int16(8*k), asm.DWord), asm.JNE.Reg(asm.R1, asm.R3, end))
+	}
+	if !tie {
+		g.add(asm.LoadMem(asm.R7, asm.R2, int16(f.id()), asm.Word))
+		g.jump("match")
+		return
+	}
+	g.add(asm.LoadMem(asm.R1, asm.R2, int16(f.id()), asm.Word), asm.LoadMem(asm.R0, asm.R2, int16(f.age()), asm.DWord))
+	g.offer(end)
 }
 
 // equal goes to label if r, of whose bytes only need are not 0, is v.

@@ -16,15 +16,15 @@ import (
 	"github.com/janos-os/janos/internal/sys"
 )
 
-// Bounds of what Tables follow. The kernel allows a program 64 maps; 49 of them are for this package (one for each shape, and one for all filters), and 15 for
-// what runs when a rule matches. A packet asks all mask shapes of the chains of layers that it has, each for about 2 ns.
+// Bounds of what Tables follow. The kernel allows a program 64 maps; 50 of them are for this package (one for each shape, one for all filters, one for keys of shapes without
+// a map), and 14 for what runs when a rule matches. A packet asks all mask shapes of the chains of layers that it has, each for about 2 ns.
 const (
 	MaxFilterShapes = 48 // mask shapes of one link
 	MaxChainShapes  = 16 // mask shapes of one chain of layers
 )
 
-// A group is written out in the instructions while its keys have up to inlineMost words together, and gets a map beyond. It goes back when only
-// inlineLeast are left, so that a group does not change its form with every key.
+// A group is written out in the program, as instructions or as a table that does not change, while it has up to inlineMost keys, and gets a map beyond. It goes back
+// when only inlineLeast are left, so that a group does not change its form with every key.
 const (
 	inlineMost  = 16
 	inlineLeast = 4
@@ -53,10 +53,13 @@ type Tables struct {
 	current bool              // the installed program is that of Code
 	mul     [maxWords]uint64
 
+	fixed map[string]*fixed // of those groups that are written out and have one
+	fixes *ebpf.Map         // what they point into
+
 	filter *ebpf.Map // one array of bits for each tab
 	words  *sys.SharedWords
 
-	most, least int // inlineMost and inlineLeast
+	most, least, few int // inlineMost, inlineLeast and fixedLeast
 }
 
 // tab is the map of a group.
@@ -72,7 +75,7 @@ type tab struct {
 
 // NewTables returns tables for programs of type XDP or, if xdp is not set, for socket filters and tc. It makes no maps yet.
 func NewTables(xdp bool) *Tables {
-	t := &Tables{xdp: xdp, tabs: map[string]*tab{}, inlined: map[string]uint64{}, most: inlineMost, least: inlineLeast}
+	t := &Tables{xdp: xdp, tabs: map[string]*tab{}, inlined: map[string]uint64{}, fixed: map[string]*fixed{}, most: inlineMost, least: inlineLeast, few: fixedLeast}
 	for i := range t.mul {
 		t.mul[i] = rand.Uint64() | 1
 	}
@@ -116,7 +119,55 @@ func (t *Tables) Follow(p *Program) (replace bool, err error) {
 	if err == nil && !t.current {
 		err = t.layFilters()
 	}
+	if err == nil && !t.current {
+		err = t.layFixed()
+	}
 	return !t.current, err
+}
+
+// layFixed makes a new map of the tables of groups that are written out. The old one stays with the program that runs.
+func (t *Tables) layFixed() error {
+	var data []byte
+	kept := map[string]*fixed{}
+	t.prog.root.each(func(_ *node, g *group) {
+		if t.inlined[g.name] == 0 {
+			return
+		}
+		f := t.fixed[g.name]
+		if f == nil || f.forRev != g.version {
+			f = newFixed(g, t.few)
+		}
+		if f != nil {
+			kept[g.name] = f
+			f.off = uint32(len(data))
+			data = append(data, f.data...)
+		}
+	})
+	t.fixed = kept
+	t.dropFixed()
+	if len(data) == 0 {
+		return nil
+	}
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Name: "janos_fixed", Type: ebpf.Array, KeySize: 4, ValueSize: uint32(len(data)), MaxEntries: 1})
+	if err != nil {
+		return fmt.Errorf("map for the keys of %d mask shapes: %w", len(kept), err)
+	}
+	if err := m.Put(uint32(0), data); err != nil {
+		m.Close()
+		return fmt.Errorf("writing the keys of %d mask shapes: %w", len(kept), err)
+	}
+	t.fixes = m
+	for _, f := range kept {
+		f.mapFD = m.FD()
+	}
+	return nil
+}
+
+func (t *Tables) dropFixed() {
+	if t.fixes != nil {
+		t.fixes.Close()
+		t.fixes = nil
+	}
 }
 
 // layFilters makes a new map of filters if there is a tab that has none. The old one stays with the program that runs.
@@ -180,9 +231,9 @@ func (t *Tables) check(p *Program) error {
 
 // follow brings one group up.
 func (t *Tables) follow(g *group) (err error) {
-	words := len(g.shape) * g.table.len()
+	keys := g.table.len()
 	b := t.tabs[g.name]
-	if words <= t.least || b == nil && words <= t.most {
+	if keys <= t.least || b == nil && keys <= t.most {
 		if b != nil {
 			b.close()
 			delete(t.tabs, g.name)
@@ -384,11 +435,11 @@ func (t *Tables) Code(match, miss asm.Instructions) (asm.Instructions, error) {
 	if t.prog == nil {
 		return nil, errs.New(errs.Internal, "demux: tables that follow no program")
 	}
-	return t.prog.filter(t.xdp, match, miss, func(g *group) *bpfTable {
+	return t.prog.filter(t.xdp, match, miss, func(g *group) (*bpfTable, *fixed) {
 		if b := t.tabs[g.name]; b != nil {
-			return &b.bpfTable
+			return &b.bpfTable, nil
 		}
-		return nil
+		return nil, t.fixed[g.name]
 	})
 }
 
@@ -405,6 +456,7 @@ func (t *Tables) Close() error {
 		delete(t.tabs, name)
 	}
 	t.dropFilters()
+	t.dropFixed()
 	t.current = false
 	return nil
 }
