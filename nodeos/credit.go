@@ -68,6 +68,15 @@ type Credited interface {
 	Passed() bool
 }
 
+// Rated is a port that knows whether programs have held its packets to their channels' rates (Cell.Next) before they came, so that the node need not. That of
+// a Credited port always have.
+type Rated interface {
+	Port
+
+	// Rated is asked once, when the link is added.
+	Rated() bool
+}
+
 // ShareCells gives the node the memory of its channels' cells, before the first link opens whose programs use it.
 func (n *Node) ShareCells(m Cells) error {
 	n.feeding.Lock()

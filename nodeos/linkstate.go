@@ -49,6 +49,7 @@ type portState struct {
 
 	// For the audit.
 	credited Credited // the port if it is; nil otherwise
+	rated    bool     // programs have checked the rates of channels
 	live     atomic.Bool
 	marked   uint64        // round in which the port marked last; the worker's
 	passed   atomic.Uint64 // round of whose mark all has been delivered
@@ -182,6 +183,8 @@ func (n *Node) addLink(l Link, workers []int) error {
 	for i, w := range workers {
 		p := &portState{link: s, port: ports[i], worker: n.workers[w], tx: newRing(1024), wake: make([]touched, 0, 64)}
 		p.credited, _ = ports[i].(Credited)
+		r, ok := ports[i].(Rated)
+		p.rated = p.credited != nil || ok && r.Rated()
 		name := "link " + s.info.Name
 		if len(ports) > 1 {
 			name += fmt.Sprintf(" port %d", i)
@@ -621,7 +624,7 @@ func (s *portState) deliver(w *Worker) {
 			w.cache.FreeAll(run)
 			continue
 		}
-		n, bytes := t.c.putAll(w, run, s.credited != nil)
+		n, bytes := t.c.putAll(w, run, s.rated)
 		s.settle(w, t.c, len(run), n, bytes)
 		t.c = nil
 	}

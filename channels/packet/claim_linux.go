@@ -15,6 +15,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/cells"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 )
@@ -32,15 +33,24 @@ const (
 )
 
 const (
-	skbPktType      = 4 // in struct __sk_buff
+	skbPktType      = 4   // in struct __sk_buff
+	skbGSOSegs      = 164 // there, since Linux 5.1
 	packetOtherHost = 3
 	packetLoopback  = 5
+)
+
+// The stack of claimed.
+const (
+	claimKey  = -4
+	claimCell = -16 // address of the channel's cell
+	claimOld  = -24
 )
 
 // claims keeps the host's stack from the packets that a ring takes.
 type claims struct {
 	cell   *ebpf.Map     // per-CPU: 1 when the packet that the filter saw last is claimed
 	gate   *ebpf.Program // at tc ingress
+	chans  *cells.Cells  // by which filters hold channels to their rates; nil: the node does
 	tables *demux.Tables
 	rules  *demux.Program // that the tables follow; nil: none yet
 	filter *ebpf.Program  // on the sockets; nil: none yet
@@ -49,12 +59,12 @@ type claims struct {
 }
 
 // newClaims makes the cell and attaches the gate to the interface in the calling thread's network namespace. Without tcx (Linux 6.6) it uses a clsact filter, as it does if noTCX is set.
-func newClaims(ifindex int, noTCX bool) (*claims, error) {
+func newClaims(ifindex int, noTCX bool, chans *cells.Cells) (*claims, error) {
 	cell, err := ebpf.NewMap(&ebpf.MapSpec{Name: "janos_claim", Type: ebpf.PerCPUArray, KeySize: 4, ValueSize: 4, MaxEntries: 1})
 	if err != nil {
 		return nil, fmt.Errorf("claim cell: %w", err)
 	}
-	c := &claims{cell: cell, tables: demux.NewTables(false)}
+	c := &claims{cell: cell, chans: chans, tables: demux.NewTables(false)}
 	if c.gate, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "janos_gate", Type: ebpf.SchedCLS, License: "GPL", Instructions: gateCode(cell.FD())}); err != nil {
 		c.close()
 		return nil, fmt.Errorf("ingress program: %w", err)
@@ -101,29 +111,51 @@ func gateCode(cell int) asm.Instructions {
 	}
 }
 
-// verdict writes v to the cell, if there is one, and ends a filter with what the socket is to take: all of the frame or nothing.
-func verdict(cell *ebpf.Map, v int64) asm.Instructions {
-	var ins asm.Instructions
-	take := int32(0)
-	if v != 0 {
-		take = 1 << 18 // more than any frame
+// all is more than any frame has bytes.
+const all = 1 << 18
+
+// verdict writes v to the cell: 1 if the packet is claimed. It ends a filter with how many bytes the socket takes, all or none. Its label is
+// done.
+func verdict(cell *ebpf.Map, v int64, take int32, done string) asm.Instructions {
+	return asm.Instructions{
+		asm.StoreImm(asm.RFP, claimKey, 0, asm.Word),
+		asm.LoadMapPtr(asm.R1, cell.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, claimKey),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, done),
+		asm.StoreImm(asm.R0, 0, v, asm.Word),
+		asm.Mov.Imm(asm.R0, take).WithSymbol(done),
+		asm.Return(),
 	}
-	if cell != nil {
-		done := fmt.Sprintf("verdict%d", v)
-		ins = asm.Instructions{
-			asm.StoreImm(asm.RFP, -4, 0, asm.Word),
-			asm.LoadMapPtr(asm.R1, cell.FD()),
-			asm.Mov.Reg(asm.R2, asm.RFP),
-			asm.Add.Imm(asm.R2, -4),
-			asm.FnMapLookupElem.Call(),
-			asm.JEq.Imm(asm.R0, 0, done),
-			asm.StoreImm(asm.R0, 0, v, asm.Word),
-			asm.Mov.Imm(asm.R0, take).WithSymbol(done),
-		}
-	} else {
-		ins = asm.Instructions{asm.Mov.Imm(asm.R0, take)}
+}
+
+// claimed is what the filter does with a claimed packet, the context in R6 and the channel's slot in R7: it keeps the channel to its rate, if it has one. What comes too
+// fast is not copied to the ring, and not the host's either. A super-frame counts as the frames that it stands for, and passes as a whole or not at all.
+func (c *claims) claimed() asm.Instructions {
+	take := verdict(c.cell, 1, all, "taken")
+	if c.chans == nil {
+		return take
 	}
-	return append(ins, asm.Return())
+	take[0] = take[0].WithSymbol("accepted")
+	ins := asm.Instructions{
+		asm.StoreMem(asm.RFP, claimKey, asm.R7, asm.Word),
+		asm.LoadMapPtr(asm.R1, c.chans.FD()),
+		asm.Mov.Reg(asm.R2, asm.RFP),
+		asm.Add.Imm(asm.R2, claimKey),
+		asm.FnMapLookupElem.Call(),
+		asm.JEq.Imm(asm.R0, 0, "accepted"),
+		asm.LoadMem(asm.R1, asm.R0, cells.Interval, asm.DWord),
+		asm.JEq.Imm(asm.R1, 0, "accepted"),
+		asm.StoreMem(asm.RFP, claimCell, asm.R0, asm.DWord),
+		asm.LoadMem(asm.R8, asm.R6, skbGSOSegs, asm.Word),
+		asm.JNE.Imm(asm.R8, 0, "rate"),
+		asm.Mov.Imm(asm.R8, 1),
+	}
+	ins = append(ins, cells.RateCode(claimCell, claimOld, asm.Instructions{asm.Mul.Reg(asm.R4, asm.R8)})...)
+	ins = append(ins, asm.AddAtomic.Mem(asm.R3, asm.R8, asm.DWord, cells.Limited))
+	ins = append(ins, verdict(c.cell, 1, 0, "dropped")...)
+	return append(ins, take...)
 }
 
 // follow makes the rules of p those of all rings. Most changes are entries of maps that the filter looks at; others take another filter, which is swapped in ring by ring.
@@ -175,7 +207,7 @@ func (c *claims) swap(promisc bool, rings []*port) error {
 // newFilter makes the socket filter of what the tables follow. Frames for other hardware addresses are nobody's, unless all are wanted; own frames
 // that loop back neither.
 func (c *claims) newFilter(promisc bool) (*ebpf.Program, error) {
-	body, err := c.tables.Code(verdict(c.cell, 1), verdict(c.cell, 0))
+	body, err := c.tables.Code(c.claimed(), verdict(c.cell, 0, 0, "left"))
 	if err != nil {
 		return nil, err
 	}
@@ -184,10 +216,7 @@ func (c *claims) newFilter(promisc bool) (*ebpf.Program, error) {
 			asm.LoadMem(asm.R2, asm.R1, skbPktType, asm.Word),
 			asm.JEq.Imm(asm.R2, packetOtherHost, "foreign"),
 		}
-		tail := verdict(c.cell, 0)
-		for i := range tail { // its labels are those of the miss in body
-			tail[i] = rename(tail[i], "verdict0", "foreign0")
-		}
+		tail := verdict(c.cell, 0, 0, "away")
 		tail[0] = tail[0].WithSymbol("foreign")
 		body = append(append(head, body...), tail...)
 	}
@@ -196,16 +225,6 @@ func (c *claims) newFilter(promisc bool) (*ebpf.Program, error) {
 		return nil, errs.New(errs.NotSupported, "the kernel refused the socket filter of %d instructions: %w", len(body), err)
 	}
 	return prog, nil
-}
-
-func rename(in asm.Instruction, old, name string) asm.Instruction {
-	if in.Symbol() == old {
-		in = in.WithSymbol(name)
-	}
-	if in.Reference() == old {
-		in = in.WithReference(name)
-	}
-	return in
 }
 
 // close detaches the gate and forgets the programs. The order lets everything pass first.

@@ -18,6 +18,12 @@
 // (clsact filters do, tcx links do not). [Sweep] removes such remains, and opening a link does it
 // for its interface. Programs that others attached are never touched.
 //
+// # Rates
+//
+// The filter holds channels to their rates: a packet that comes too fast is dropped before it is copied, and counted as Limited in the channel's statistics. A
+// super-frame counts as many packets as the kernel says it stands for. What a channel may hold (its quota) is checked by the node, behind the ring, which the channels of a link have in
+// common: one that is flooded within its rate, or without one, takes the ring's room from its neighbours. Driver xdp checks that too. A node's cells (see nodeos.Cells) take 2 MiB.
+//
 // # Offloads
 //
 // Frames from programs on the same machine have unfinished checksums, and may be super-frames of up to 64 KiB that a network card

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/janos-os/janos/channels/internal/cells"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 )
@@ -18,7 +19,8 @@ type Link struct {
 
 	info    nodeos.LinkInfo
 	promisc bool
-	room    int // bytes of a frame that a packet of the pool can hold
+	chans   *cells.Cells // of the node; nil: filters check no rates
+	room    int          // bytes of a frame that a packet of the pool can hold
 
 	mu     sync.Mutex
 	claims *claims // nil: the host sees claimed packets too
@@ -97,11 +99,21 @@ func (l *Link) Stats() nodeos.LinkStats {
 // Close implements nodeos.Link.
 func (l *Link) Close() error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return nil
-	}
+	done := l.closed
 	l.closed = true
+	var err error
+	if !done {
+		err = l.close()
+	}
+	l.mu.Unlock()
+	if !done && l.chans != nil { // this takes the node's locks, under which the node calls Claim
+		l.chans.Release()
+	}
+	return err
+}
+
+// close is called with l.mu held.
+func (l *Link) close() error {
 	var first error
 	if l.claims != nil {
 		first = l.claims.close()

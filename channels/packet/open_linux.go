@@ -9,6 +9,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/channels/internal/cells"
 	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/channels/internal/opts"
 	"github.com/janos-os/janos/demux"
@@ -75,7 +76,10 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	if noBPF {
 		err = fs.ErrPermission
 	} else {
-		l.claims, err = newClaims(ifindex, noTCX)
+		if l.chans, err = cells.Of(n); err != nil {
+			l.info.Notes = append(l.info.Notes, "packets that come faster than their channel's rate are dropped after they were received, not before: "+err.Error())
+		}
+		l.claims, err = newClaims(ifindex, noTCX, l.chans)
 	}
 	if err != nil {
 		if strict {
@@ -83,6 +87,10 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 			return nil, kernelError(spec.Name, err)
 		}
 		l.claims = nil
+		if l.chans != nil {
+			l.chans.Release()
+			l.chans = nil
+		}
 		why := err.Error()
 		if errors.Is(err, fs.ErrPermission) {
 			why = "BPF programs may not be loaded here (it takes CAP_BPF and CAP_NET_ADMIN outside of user namespaces)"

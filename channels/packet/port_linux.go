@@ -45,6 +45,9 @@ func (l *port) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
 	return nil
 }
 
+// Rated implements nodeos.Rated.
+func (l *port) Rated() bool { return l.of.chans != nil }
+
 // Receive implements nodeos.Port.
 func (l *port) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
 	for b.Room() > 0 {
