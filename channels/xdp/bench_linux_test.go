@@ -1,10 +1,12 @@
 package xdp
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -198,6 +200,60 @@ func BenchmarkDecision(b *testing.B) {
 	l.programs.cut = asm.Instructions{asm.Mov.Imm(asm.R0, xdpDrop).WithSymbol("cut"), asm.Return()}
 	must(b, l.Claim(conformance.Claims(b, "l0", suiteRules(b)...)))
 	run("cut", l.programs.decision, xdpDrop)
+}
+
+// BenchmarkCutPath runs the programs of a link whose packets are cut through, beside the least program that redirects: from the entry to the redirect, or the
+// decision alone.
+func BenchmarkCutPath(b *testing.B) {
+	run := func(b *testing.B, name string, p *ebpf.Program, frame []byte) {
+		b.Run(name, func(b *testing.B) {
+			got, took, err := p.Benchmark(frame, max(b.N, 1<<20), nil)
+			must(b, err)
+			if got != xdpRedirect {
+				b.Fatalf("the program returns %d, want %d", got, xdpRedirect)
+			}
+			b.ReportMetric(float64(took.Nanoseconds()), "ns/packet")
+		})
+	}
+	ip := demux.Tuple{Offset: 12, Value: []byte{8, 0}}
+	whole := func(key ...demux.Tuple) nodeos.CutChanSpec {
+		return nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "l0", Key: key, Quota: 64}, Out: nodeos.OutChanSpec{Protocol: "l1"}}
+	}
+	const port = 7000
+	ports := func(n int) (specs []nodeos.CutChanSpec) {
+		for i := range n {
+			s := whole(ip, demux.Tuple{Offset: 36, Value: binary.BigEndian.AppendUint16(nil, uint16(port+i))})
+			s.BitRate, s.Burst = 100e9, time.Second
+			specs = append(specs, s)
+		}
+		return specs
+	}
+	macs := nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "l0/ether", Address: "0x0800", Quota: 64}, Out: nodeos.OutChanSpec{Protocol: "l1/ether", LinkAddr: hop}}
+	for _, c := range []struct {
+		name  string
+		specs []nodeos.CutChanSpec
+	}{
+		{"1 key", []nodeos.CutChanSpec{whole(ip)}}, {"1 key, addresses", []nodeos.CutChanSpec{macs}}, {"16 keys", ports(16)}, {"64 keys", ports(64)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := newCutNetwork(b, "native")
+			for _, s := range c.specs {
+				inKernel(b, w.cut(b, w.n.Root(), s))
+			}
+			in, err := w.n.Link("l0")
+			must(b, err)
+			l := in.(*Link)
+			frame := conformance.UDPFrame(w.mac, port+uint16(len(c.specs)/2), make([]byte, 22))
+			least, err := load("janos_bare", asm.Instructions{
+				asm.LoadMapPtr(asm.R1, l.chans.cuts.out.FD()), asm.Mov.Imm(asm.R2, int32(l.out)), asm.Mov.Imm(asm.R3, 0), asm.FnRedirectMap.Call(), asm.Return(),
+			})
+			must(b, err)
+			defer least.Close()
+			run(b, "redirect", least, frame)
+			run(b, "entry", l.programs.entry, frame)
+			run(b, "decision", l.programs.decision, frame)
+		})
+	}
 }
 
 // BenchmarkRoundTrip measures a frame's way through a node and back: wire, ring, wake, channel, send, wire.

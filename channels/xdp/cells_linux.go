@@ -13,7 +13,7 @@ import (
 //
 //	32  cut   four words for what cut-through channels count
 //	96  kind  0: to the socket; 1: cut through
-//	104 cut   three words of the parameters of cut-through channels
+//	104 cut   three words of the parameters of cut-through channels: see wordFlags
 const (
 	chanProduced  = cells.Produced
 	chanFull      = cells.Full

@@ -174,9 +174,11 @@ type cutEntry struct {
 	cuts  *cuts
 	slot  uint32
 	place uint32
-	head  uint32
 
 	// Under cuts.mu.
+	head   uint32
+	word   uint64 // for the cell
+	cost   uint64
 	closed bool
 	ended  bool // and what it has counted is in final
 	final  nodeos.CutStats
@@ -201,13 +203,14 @@ func (c *cuts) add(l *Link, slot uint32, cut *nodeos.Cut, out *Link) (*cutEntry,
 		return nil, fmt.Errorf("clearing counters: %w", err)
 	}
 	word := func(off int) int { return int(e.place)*bucketSize + off }
-	_, depth, lot := bucketOf(cut, out.info.MTU)
+	cost, depth, lot := bucketOf(cut, out.info.MTU)
+	e.cost = cost
 	c.bucketWords.At(word(bucketLot)).Store(lot)
 	c.bucketWords.At(word(bucketDepth)).Store(depth)
 	c.bucketWords.At(word(bucketCredit)).Store(depth << bucketShift)
 	c.bucketWords.At(word(bucketFilled)).Store(0)
 	var err error
-	if e.head, err = c.newHead(e.place, l, cut, out); err != nil {
+	if e.head, e.word, err = c.newHead(e.place, l, cut, out); err != nil {
 		return nil, err
 	}
 	c.free = c.free[:last]
@@ -231,28 +234,46 @@ func bucketOf(cut *nodeos.Cut, mtu int) (perByte, depth, lot uint64) {
 
 // publish makes the programs use e's head. c.mu is held.
 func (c *cuts) publish(e *cutEntry) {
-	c.cells.Word(e.slot, chanCutWords).Store(uint64(e.head))
+	c.cells.Word(e.slot, chanCutWords+8).Store(e.cost)
+	c.cells.Word(e.slot, chanCutWords).Store(e.word)
 	c.cells.Word(e.slot, chanKind).Store(kindCut)
 }
 
-// newHead writes a head that no program reads. c.mu is held.
-func (c *cuts) newHead(place uint32, l *Link, cut *nodeos.Cut, out *Link) (uint32, error) {
+// newHead writes a head that no program reads, and returns its number and the word of the cell that makes packets follow it. c.mu is held.
+func (c *cuts) newHead(place uint32, l *Link, cut *nodeos.Cut, out *Link) (h uint32, word uint64, err error) {
 	if len(c.freeHeads) == 0 {
 		if err := c.settle(); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 	}
 	last := len(c.freeHeads) - 1
 	if last < 0 {
-		return 0, errs.New(errs.Limit, "more than %d heads of cut-through channels", maxHeads)
+		return 0, 0, errs.New(errs.Limit, "more than %d heads of cut-through channels", maxHeads)
 	}
-	h := c.freeHeads[last]
+	h = c.freeHeads[last]
 	c.freeHeads = c.freeHeads[:last]
 	b := headOf(cut, place, out.out, out.info.MTU, l.unfinished)
 	for i := 0; i < headSize; i += 8 {
 		c.headWords.At(int(h)*headSize + i).Store(binary.NativeEndian.Uint64(b[i:]))
 	}
-	return h, nil
+	return h, wordOf(cut, h, &b), nil
+}
+
+// wordOf returns the word of a cell for the head b, which has number h.
+func wordOf(cut *nodeos.Cut, h uint32, b *[headSize]byte) uint64 {
+	get := func(off int) uint64 { return uint64(binary.NativeEndian.Uint32(b[off:])) }
+	w := get(headOut)<<wordOut | get(headCut)<<wordCut | uint64(h)<<wordHead
+	if !cut.Whole {
+		return w
+	}
+	w |= wordShort | min(get(headMost), get(headFits), 1<<16-1)<<wordFits
+	if get(headFlags)&headUnfinished != 0 {
+		w |= wordUnfinished
+	}
+	if get(headFlags)&headRated != 0 {
+		w |= wordRated
+	}
+	return w
 }
 
 // headOf returns the bytes of a head.
@@ -320,12 +341,12 @@ func (e *cutEntry) Change(cut nodeos.Cut) error {
 	c := e.cuts
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	head, err := c.newHead(e.place, e.link, &cut, out)
+	head, word, err := c.newHead(e.place, e.link, &cut, out)
 	if err != nil {
 		return err
 	}
 	c.oldHeads = append(c.oldHeads, e.head)
-	e.head = head
+	e.head, e.word = head, word
 	c.publish(e)
 	return nil
 }

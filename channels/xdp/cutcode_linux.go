@@ -1,6 +1,7 @@
 package xdp
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cilium/ebpf/asm"
@@ -17,6 +18,9 @@ import (
 //  3. the hop limit is lowered, what is before the payload and behind its end is cut off, and room is made for the new headers
 //  4. the headers are written, with what depends on the payload: its type, lengths, the checksum of IPv4
 //  5. the packet is counted and redirected to the interface of the head
+//
+// Whole frames, of which nothing is changed, take a shorter way, for which the channel's cell has all that it takes beside the head's number. What needs more than a
+// comparison there (a bucket that is empty, a frame that is too long or may have an unfinished checksum) goes the long way, which judges it from the start.
 
 // A head, by bytes. Fields of headers are as on the wire, the others numbers.
 const (
@@ -37,6 +41,22 @@ const (
 	headSum   = 108 // u32: sum of the IPv4 header's words
 	headCost  = 112 // u64: what a byte takes out of the bucket
 	headSize  = 128
+)
+
+// The word of a channel's cell that makes packets do what a head says, from its lowest bit. The word behind it is headCost of all heads of the channel.
+const (
+	wordFlags = 0  // 8 bits
+	wordOut   = 8  // 8 bits: headOut
+	wordCut   = 16 // 16 bits: headCut
+	wordHead  = 32 // 16 bits: the head's number
+	wordFits  = 48 // 16 bits: the longest frame for the short way
+)
+
+// Flags of such a word.
+const (
+	wordShort      = 1 // the short way may be tried
+	wordUnfinished = 2 // headUnfinished
+	wordRated      = 4 // headRated
 )
 
 // Flags of a head. Without any of them step 2 looks at the packet's length only.
@@ -93,9 +113,10 @@ const (
 type cutMaps struct{ heads, counts, buckets, out int }
 
 // cutCode returns what is done with packets of cut-through channels, as programs.cut wants it. word is where in the channel's cell, whose address R0 is, the
-// number of its head is.
+// number of its head is and what else the short way takes.
 func cutCode(m cutMaps, word int16) asm.Instructions {
 	c := &cutGen{}
+	c.short(m, word)
 	c.begin(m, word)
 	c.typed()
 	c.hops()
@@ -175,10 +196,98 @@ func (c *cutGen) unless(flags int32, label string) {
 	c.add(asm.And.Imm(asm.R1, flags), asm.JEq.Imm(asm.R1, 0, label))
 }
 
+// short is the way of whole frames. R7 is the word of the cell, R8 the address of the counters.
+func (c *cutGen) short(m cutMaps, word int16) {
+	counted, rated := c.label(), c.label()
+	c.place("cut")
+	c.add(
+		asm.LoadMem(asm.R7, asm.R0, word, asm.DWord),
+		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, wordShort), asm.JEq.Imm(asm.R1, 0, "cut_long"),
+		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, wordFits), asm.JGT.Reg(asm.R9, asm.R1, "cut_long"),
+		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, wordUnfinished), asm.JEq.Imm(asm.R1, 0, counted),
+	)
+	c.plain("cut_long", counted)
+	c.place(counted)
+	c.add(
+		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, wordCut), asm.And.Imm(asm.R1, 0xffff),
+		asm.StoreMem(asm.RFP, cutKey, asm.R1, asm.Word),
+		asm.LoadMapPtr(asm.R1, m.counts), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, cutKey),
+		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "socket"),
+		asm.Mov.Reg(asm.R8, asm.R0),
+		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, wordRated), asm.JEq.Imm(asm.R1, 0, rated),
+		asm.LoadMem(asm.R3, asm.RFP, claimCell, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R3, word+8, asm.DWord), asm.Mul.Reg(asm.R1, asm.R9),
+		asm.LoadMem(asm.R2, asm.R8, cutLocal, asm.DWord),
+		asm.JLT.Reg(asm.R2, asm.R1, "cut_empty"),
+		asm.Sub.Reg(asm.R2, asm.R1),
+		asm.StoreMem(asm.R8, cutLocal, asm.R2, asm.DWord),
+	)
+	c.place(rated)
+	c.add(
+		asm.LoadMapPtr(asm.R1, m.out),
+		asm.Mov.Reg(asm.R2, asm.R7), asm.RSh.Imm(asm.R2, wordOut), asm.And.Imm(asm.R2, 0xff),
+		asm.Mov.Imm(asm.R3, xdpDrop), // if the link is closed
+		asm.FnRedirectMap.Call(),
+		asm.JNE.Imm(asm.R0, xdpRedirect, "cut_away"),
+	)
+	c.count()
+	c.place("cut_away")
+	c.add(asm.StoreMem(asm.RFP, cutCounts, asm.R8, asm.DWord), asm.Ja.Label("cut_gone"))
+	c.place("cut_empty")
+	c.add(asm.Mov.Imm(asm.R8, 0))
+	c.place("cut_long")
+	c.add(asm.LoadMem(asm.R0, asm.RFP, claimCell, asm.DWord))
+}
+
+// plain goes to done if a whole frame carries UDP or TCP in IPv4 without options and its checksum is not unfinished, or carries something else in such a header,
+// and to other if more has to be looked at. The checksum is unfinished if it is not 0 and equal to the sum of the pseudo-header, of 16-bit words with carries added.
+// That is so if their difference is a multiple of 65,535, and this if it does not get larger than the quotient of 2^64-1 by 65,535 when it is multiplied by the
+// inverse of 65,535 (Granlund and Montgomery, Division by Invariant Integers using Multiplication, section 9). The words are in the order of the machine: changing it multiplies
+// all by 256, modulo 65,535.
+func (c *cutGen) plain(other, done string) {
+	const (
+		odd     = 0xffff
+		inverse = -(1 + 1<<16 + 1<<32 + 1<<48) // modulo 2^64
+		most    = (1<<64 - 1) / odd
+		ipAt    = demux.EtherLen
+		l4At    = ipAt + demux.IPv4Len
+	)
+	begin := binary.NativeEndian.Uint32([]byte{demux.EtherTypeIPv4 >> 8, demux.EtherTypeIPv4 & 0xff, 0x45, 0})
+	mask := binary.NativeEndian.Uint32([]byte{0xff, 0xff, 0xff, 0})
+	udp, sum := c.label(), c.label()
+	c.add(asm.LoadMem(asm.R2, asm.R6, mdData, asm.Word), asm.LoadMem(asm.R3, asm.R6, mdDataEnd, asm.Word))
+	c.follow(asm.R2, l4At+demux.UDPLen, other)
+	c.add(
+		asm.LoadMem(asm.R1, asm.R2, ipAt-2, asm.Word), asm.And.Imm(asm.R1, int32(mask)), asm.JNE.Imm32(asm.R1, int32(begin), other),
+		asm.LoadMem(asm.R5, asm.R2, ipAt+9, asm.Byte),
+		asm.JEq.Imm(asm.R5, demux.ProtoUDP, udp), asm.JNE.Imm(asm.R5, demux.ProtoTCP, done),
+	)
+	c.follow(asm.R2, l4At+18, other)
+	c.add(asm.LoadMem(asm.R1, asm.R2, l4At+16, asm.Half), asm.Ja.Label(sum))
+	c.place(udp)
+	c.add(asm.LoadMem(asm.R1, asm.R2, l4At+6, asm.Half))
+	c.place(sum)
+	c.add(
+		asm.JEq.Imm(asm.R1, 0, done),
+		asm.Add.Imm(asm.R5, odd-demux.IPv4Len), // the protocol's number and the length without the header
+		asm.HostTo(asm.BE, asm.R5, asm.Half),
+		asm.Add.Imm(asm.R5, odd),
+		asm.Sub.Reg(asm.R5, asm.R1),
+		asm.LoadMem(asm.R1, asm.R2, ipAt+12, asm.Word), asm.Add.Reg(asm.R5, asm.R1),
+		asm.LoadMem(asm.R1, asm.R2, ipAt+16, asm.Word), asm.Add.Reg(asm.R5, asm.R1),
+		asm.LoadMem(asm.R1, asm.R2, ipAt+2, asm.Half), asm.Add.Reg(asm.R5, asm.R1),
+		asm.LoadImm(asm.R1, inverse, asm.DWord), asm.Mul.Reg(asm.R5, asm.R1),
+		asm.LoadImm(asm.R1, most, asm.DWord),
+		asm.JLE.Reg(asm.R5, asm.R1, other),
+	)
+}
+
 // begin finds head and counters.
 func (c *cutGen) begin(m cutMaps, word int16) {
-	c.place("cut")
-	c.add(asm.LoadMem(asm.R1, asm.R0, word, asm.Word), asm.StoreMem(asm.RFP, cutKey, asm.R1, asm.Word))
+	c.add(
+		asm.LoadMem(asm.R1, asm.R0, word, asm.DWord), asm.RSh.Imm(asm.R1, wordHead), asm.And.Imm(asm.R1, 0xffff),
+		asm.StoreMem(asm.RFP, cutKey, asm.R1, asm.Word),
+	)
 	c.add(asm.LoadMapPtr(asm.R1, m.heads), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, cutKey),
 		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "socket"))
 	c.add(
@@ -534,8 +643,16 @@ func (c *cutGen) leave(m cutMaps) {
 		asm.Mov.Imm(asm.R3, xdpDrop), // if the link is closed
 		asm.FnRedirectMap.Call(),
 		asm.JNE.Imm(asm.R0, xdpRedirect, "cut_gone"),
-		asm.LoadMem(asm.R1, asm.R7, cutPackets, asm.DWord), asm.Add.Imm(asm.R1, 1), asm.StoreMem(asm.R7, cutPackets, asm.R1, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R7, cutBytes, asm.DWord), asm.Add.Reg(asm.R1, asm.R9), asm.StoreMem(asm.R7, cutBytes, asm.R1, asm.DWord),
+		asm.Mov.Reg(asm.R8, asm.R7),
+	)
+	c.count()
+}
+
+// count counts a packet whose payload has R9 bytes, in the counters at R8, and returns.
+func (c *cutGen) count() {
+	c.add(
+		asm.LoadMem(asm.R1, asm.R8, cutPackets, asm.DWord), asm.Add.Imm(asm.R1, 1), asm.StoreMem(asm.R8, cutPackets, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R8, cutBytes, asm.DWord), asm.Add.Reg(asm.R1, asm.R9), asm.StoreMem(asm.R8, cutBytes, asm.R1, asm.DWord),
 		asm.Return(),
 	)
 }

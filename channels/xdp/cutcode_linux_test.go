@@ -157,13 +157,14 @@ func (x *twins) set() {
 	x.maps.mu.Lock()
 	defer x.maps.mu.Unlock()
 	out := &Link{out: 7, info: x.b.info}
-	h, err := x.maps.newHead(3, &Link{unfinished: true}, x.a.asked, out)
+	h, word, err := x.maps.newHead(3, &Link{unfinished: true}, x.a.asked, out)
 	must(x.t, err)
-	_, depth, lot := bucketOf(x.a.asked, x.b.info.MTU)
+	cost, depth, lot := bucketOf(x.a.asked, x.b.info.MTU)
 	x.maps.bucketWords.At(3*bucketSize + bucketLot).Store(lot)
 	x.maps.bucketWords.At(3*bucketSize + bucketDepth).Store(depth)
 	x.maps.bucketWords.At(3*bucketSize + bucketCredit).Store(depth << bucketShift)
-	x.cell.At(chanCutWords).Store(uint64(h))
+	x.cell.At(chanCutWords + 8).Store(cost)
+	x.cell.At(chanCutWords).Store(word)
 	x.head = h
 }
 
@@ -360,12 +361,13 @@ var rewrites = []struct {
 	{"out of a tunnel in a tunnel", nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "a/ether/ip/ip/udp"}, Out: nodeos.OutChanSpec{Protocol: "b/ether/ip/udp", Address: "10.0.0.9:77", LinkAddr: macB, NoChecksum: true}}},
 	{"UDP to UDP", nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "a/ether/ip6/udp"}, Out: nodeos.OutChanSpec{Protocol: "b/ether/ip/udp", Address: "10.0.0.9:77", LinkAddr: macB, NoChecksum: true}}},
 	{"TCP and its segment", nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "a/ether/ip/tcp"}, Out: nodeos.OutChanSpec{Protocol: "b/ether", Address: "0x88b5", LinkAddr: macB}}},
+	{"whole frames with a rate", nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "a"}, Out: nodeos.OutChanSpec{Protocol: "b"}, BitRate: 1e13}},
 }
 
 // TestCutAgainstUserSpace passes random packets through both forms of channels of every sort: what leaves is the same, and so is why
 // something does not.
 func TestCutAgainstUserSpace(t *testing.T) {
-	const packets = 110_000
+	const packets = 116_000
 	total := 0
 	for i, c := range rewrites {
 		t.Run(c.name, func(t *testing.T) {
@@ -463,6 +465,93 @@ func holdsPseudoSum(f []byte) bool {
 		return false
 	}
 	return at+2 <= len(ip) && ^demux.Fold(demux.Sum(uint64(uint16(n+int(proto))), addrs)) == binary.BigEndian.Uint16(ip[at:])
+}
+
+// TestCutUnfinished passes whole frames with checksums that are, or are nearly, those of unfinished packets: none of these leaves, and of the others only those that look
+// like one to the longer way as well.
+func TestCutUnfinished(t *testing.T) {
+	x := newTwins(t, rewrites[0].spec)
+	r := &wild{rand.New(rand.NewPCG(5, 5))}
+	var up, sent int
+	for range 20_000 {
+		proto, at := byte(demux.ProtoUDP), 6
+		if r.one(3) {
+			proto, at = demux.ProtoTCP, 16
+		}
+		n := 20 + r.IntN(100)
+		h := []byte{0x45, byte(r.Uint32()), 0, byte(20 + n), 0, 0, 0, 0, 64, proto, 0, 0}
+		h = append(h, r.bytes(8)...)
+		switch r.IntN(4) {
+		case 0:
+			clear(h[12:])
+		case 1:
+			copy(h[12:], []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
+		case 2: // so that the sum is a multiple of 65,535
+			copy(h[12:], []byte{0, 0, 0, 0, 0, 0})
+			binary.BigEndian.PutUint16(h[18:], 0xffff-uint16(n)-uint16(proto))
+		}
+		f := append(append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0}, h...), r.bytes(n)...)
+		sum := ^demux.Fold(demux.Sum(uint64(proto)+uint64(n), h[12:20]))
+		field := f[demux.EtherLen+demux.IPv4Len+at:]
+		if !r.one(8) {
+			sum += []uint16{0, 0, 0, 1, 0xffff, 0x100, -sum, ^sum}[r.IntN(8)]
+			binary.BigEndian.PutUint16(field, sum)
+		}
+		x.a.pay, x.a.end = 0, len(f)
+		verdict, out := x.kernel(bytes.Clone(f))
+		want := uint32(xdpRedirect)
+		if holdsPseudoSum(f) {
+			want = socketVerdict
+			up++
+		} else {
+			sent++
+		}
+		if verdict != want || !bytes.Equal(out, f) {
+			t.Fatalf("verdict %d, want %d, frame %x becomes %x", verdict, want, f, out)
+		}
+	}
+	if st := x.maps.read(3); up < 2000 || sent < 2000 || st.Packets != uint64(sent) || st.Up != uint64(up) {
+		t.Errorf("%d up, %d sent, counted %+v", up, sent, st)
+	}
+}
+
+// TestCutShortWay compares the short way of whole frames with the long one over random lengths, with a rate that is too little and an out-link that goes.
+func TestCutShortWay(t *testing.T) {
+	spec := rewrites[0].spec
+	spec.BitRate, spec.Burst = 80_000, 10*time.Second // half of it, 50,000 bytes, is there at first
+	short, long := newTwins(t, spec), newTwins(t, spec)
+	word := long.cell.At(chanCutWords)
+	word.Store(word.Load() &^ wordShort)
+	r := &wild{rand.New(rand.NewPCG(6, 6))}
+	// Nothing has passed, and so the buckets hold what they were made with.
+	for _, x := range []*twins{short, long} {
+		x.maps.bucketWords.At(3*bucketSize + bucketFilled).Store(uint64(sys.Monotonic()) + uint64(time.Hour))
+		x.maps.bucketWords.At(3*bucketSize + bucketDepth).Store(0)
+	}
+	verdicts := map[uint32]int{}
+	for i := range 3000 {
+		if i == 60 {
+			must(t, short.maps.out.Delete(uint32(7)))
+			must(t, long.maps.out.Delete(uint32(7)))
+		}
+		f := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x88, 0xb5}, r.bytes(46+r.IntN(1600))...)
+		var got [2]uint32
+		for k, x := range []*twins{short, long} {
+			x.a.pay, x.a.end = 0, len(f)
+			verdict, out := x.kernel(bytes.Clone(f))
+			if got[k] = verdict; !bytes.Equal(out, f) {
+				t.Fatalf("frame %x becomes %x", f, out)
+			}
+		}
+		verdicts[got[0]]++
+		if got[0] != got[1] {
+			t.Fatalf("frame %d of %d bytes: verdict %d, by the long way %d; %+v, %+v", i, len(f), got[0], got[1], short.maps.read(3), long.maps.read(3))
+		}
+	}
+	a, b := short.maps.read(3), long.maps.read(3)
+	if a != b || a.Packets == 0 || a.Rate == 0 || a.Gone == 0 || a.Up == 0 {
+		t.Errorf("%+v, by the long way %+v, verdicts %v", a, b, verdicts)
+	}
 }
 
 // BenchmarkCut runs the program over one frame, beside one that does nothing and one that only redirects.

@@ -246,27 +246,33 @@ func TestCutRefusals(t *testing.T) {
 // TestCutRate floods a channel: it lets through what its rate allows.
 func TestCutRate(t *testing.T) {
 	for _, mode := range []string{"native", "generic"} {
-		t.Run(mode, func(t *testing.T) {
-			w := newCutNetwork(t, mode)
-			spec := w.spec()
-			const bits, length = 8_000_000, 14 + 86 // 10,000 frames a second
-			spec.BitRate, spec.Burst = bits, 20*time.Millisecond
-			c := w.cut(t, w.n.Root(), spec)
-			inKernel(t, c)
-			send := w.generator(t, w.frame(make([]byte, 86)))
-			start := time.Now()
-			total := uint64(0)
-			for range 100 {
-				send()
-				total += sys.MaxMsgs
-			}
-			conformance.Until(t, func() bool { st := c.Stats(); return st.Packets+st.Rate == total })
-			most := 20e-3 + time.Since(start).Seconds() + 5e-3
-			st := c.Stats()
-			if sent := float64(st.Packets * length * 8); sent > most*bits || st.Rate == 0 || st.Packets < 200 {
-				t.Errorf("%d packets left and %d did not, at most %.0f", st.Packets, st.Rate, most*bits/8/length)
-			}
-		})
+		for _, form := range []string{"payload", "whole"} {
+			t.Run(mode+" "+form, func(t *testing.T) {
+				w := newCutNetwork(t, mode)
+				spec, length := w.spec(), uint64(demux.EtherLen+100)
+				if form == "whole" {
+					spec = nodeos.CutChanSpec{In: nodeos.InChanSpec{Protocol: "l0", Key: demux.Key{{Offset: 36, Value: []byte{27, 88}}}, Quota: 1024}, Out: nodeos.OutChanSpec{Protocol: "l1"}}
+					length += demux.IPv4Len + demux.UDPLen
+				}
+				const bits = 8_000_000 // some 10,000 frames a second
+				spec.BitRate, spec.Burst = bits, 20*time.Millisecond
+				c := w.cut(t, w.n.Root(), spec)
+				inKernel(t, c)
+				send := w.generator(t, w.frame(make([]byte, 100)))
+				start := time.Now()
+				total := uint64(0)
+				for range 100 {
+					send()
+					total += sys.MaxMsgs
+				}
+				conformance.Until(t, func() bool { st := c.Stats(); return st.Packets+st.Rate == total })
+				most := 20e-3 + time.Since(start).Seconds() + 5e-3
+				st := c.Stats()
+				if sent := float64(st.Packets * length * 8); sent > most*bits || st.Rate == 0 || st.Packets < 100 {
+					t.Errorf("%d packets left and %d did not, at most %.0f", st.Packets, st.Rate, most*bits/8/float64(length))
+				}
+			})
+		}
 	}
 }
 
