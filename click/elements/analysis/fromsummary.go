@@ -46,7 +46,7 @@ func init() {
 const (
 	maxLine   = 64 << 10 // also of a binary record
 	sampleOne = 1 << 28
-	readBurst = 32
+	readBurst = 1   // as in Click, so that packets of several dumps and outputs come in the same order
 	skipLimit = 256 // lines without a packet in one run
 )
 
