@@ -435,7 +435,11 @@ func parseTCPOptions(s string) (value, bool) {
 		case strings.HasPrefix(part, "wscale"):
 			o = append(o, 3, 3, byte(num("wscale", 8)))
 		case strings.HasPrefix(part, "sack"):
-			a, b := pair("sack", "-")
+			sep := "-"
+			if !strings.Contains(part, sep) {
+				sep = ":" // which dumps of old have
+			}
+			a, b := pair("sack", sep)
 			if sack = last; sack < 0 {
 				sack = len(o)
 				o = append(o, 5, 2)
