@@ -28,6 +28,7 @@ type port struct {
 	rx    *nodeos.Task
 	fd    *nodeos.FD
 	frame sys.RxFrame
+	bytes int // received and not counted yet
 	seg   segmenter
 	segRx sys.RxFrame // what seg cuts, a copy of frame
 
@@ -50,6 +51,17 @@ func (l *port) Rated() bool { return l.of.chans != nil }
 
 // Receive implements nodeos.Port.
 func (l *port) Receive(c *packet.Cache, b *packet.Batch) (more bool) {
+	before := b.Len()
+	more = l.receive(c, b)
+	if n := b.Len() - before; n > 0 { // once a batch: each is an operation on memory that others read
+		l.counts.ReceivedAll(n, l.bytes)
+		l.bytes = 0
+	}
+	return more
+}
+
+// receive is Receive without the counts of what came.
+func (l *port) receive(c *packet.Cache, b *packet.Batch) (more bool) {
 	for b.Room() > 0 {
 		if l.seg.frame != nil {
 			l.cut(c, b)
@@ -129,7 +141,7 @@ func (l *port) finish(b *packet.Batch, p *packet.Packet, f *sys.RxFrame) {
 	p.ClearHeaders()
 	linkio.NoteVLAN(p)
 	p.Anno.Kind = packet.LinkKind(f.Kind) // the numbers are the kernel's
-	l.counts.Received(p.Len())
+	l.bytes += p.Len()
 	b.Append(p)
 }
 

@@ -35,8 +35,11 @@ func (c *Counters) AddTo(s *nodeos.LinkStats) {
 }
 
 // Received counts a packet that came in.
-func (c *Counters) Received(bytes int) {
-	c.RxPackets.Add(1)
+func (c *Counters) Received(bytes int) { c.ReceivedAll(1, bytes) }
+
+// ReceivedAll counts packets that came in, with their bytes in all.
+func (c *Counters) ReceivedAll(packets, bytes int) {
+	c.RxPackets.Add(uint64(packets))
 	c.RxBytes.Add(uint64(bytes))
 }
 

@@ -60,10 +60,8 @@ send:
 			break send
 		}
 	}
-	for i, p := range o.packets[:o.n] {
-		c.Free(p)
-		o.packets[i] = nil
-	}
+	c.FreeAll(o.packets[:o.n])
+	clear(o.packets[:o.n])
 	counts.TxPackets.Add(uint64(sent))
 	counts.TxBytes.Add(uint64(bytes))
 	counts.TxDrops.Add(uint64(o.n - sent))
