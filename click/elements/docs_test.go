@@ -81,7 +81,12 @@ func TestHandlersAreInHeaders(t *testing.T) {
 		"DelayUnqueue": "(1s)", "LinkUnqueue": "(1s, 1Mbps)", "Shaper": "(1)", "BandwidthShaper": "(1)", "ICMPError": "(1.2.3.4, redirect)", "FixIPSrc": "(1.2.3.4)",
 		"IPGWOptions": "(1.2.3.4)", "GetIPAddress": "(16)", "Message": "(hello)", "IPFragmenter": "(1500)", "UDPIPEncap": "(1.2.3.4, 1, 1.2.3.5, 2)", "IPEncap": "(4, 1.2.3.4, 1.2.3.5)",
 		"EtherEncap": "(0x800, 0:0:0:0:0:1, 0:0:0:0:0:2)", "HostEtherFilter": "(0:0:0:0:0:1)", "ARPQuerier": "(1.2.3.4, 0:0:0:0:0:1)",
+		"SetIPDSCP": "(1)", "SetIPECN": "(1)", "SetIPAddress": "(1.2.3.4)", "SetRandIPAddress": "(1.0.0.0/8)", "StoreIPAddress": "(src)",
+		"ICMPPingEncap": "(1.2.3.4, 1.2.3.5)", "ICMPIPEncap": "(1.2.3.4, 1.2.3.5, echo)",
 		"CheckIPHeader": "(DETAILS true)", "CheckIPHeader2": "(DETAILS true)", "CheckICMPHeader": "(DETAILS true)", "CheckTCPHeader": "(DETAILS true)", "CheckUDPHeader": "(DETAILS true)",
+		"IPRewriter": "(drop)", "TCPRewriter": "(drop)", "UDPRewriter": "(drop)", "IPAddrRewriter": "(drop)", "IPAddrPairRewriter": "(drop)", "ICMPPingRewriter": "(drop)",
+		"ICMPRewriter": "(rw); rw :: IPRewriter(drop); Idle -> rw -> Idle", "FTPPortMapper": "(rw, rw, 0); rw :: TCPRewriter(drop); Idle -> rw -> Idle",
+		"RoundRobinIPMapper": "(- - 0 0, - - 0 0)", "SourceIPHashMapper": "(1 1, - - 0 0 1, - - 0 0 2)",
 		"ControlSocket": "(tcp, 0)", "FromIPSummaryDump": "(DATA \"\")", "ToIPSummaryDump": "(-)",
 	}
 	general := map[string]bool{"class": true, "name": true, "config": true, "ports": true, "handlers": true, "drops": true, "scheduled": true, "tickets": true, "home_thread": true, "runs": true}

@@ -26,6 +26,8 @@ t[4] -> Classifier(12/0806 20/0001, !0/45, -) => Discard, Discard, Discard;
 x :: MarkIPHeader -> w :: Tee; t[6] -> x; t[7] -> CheckIPHeader2(INTERFACES 10.0.0.1/8) -> x;
 w[0] -> CheckTCPHeader -> Discard; w[1] -> CheckUDPHeader -> Discard; w[2] -> CheckICMPHeader -> Discard; w[3] -> IPPrint(x, ID true, TTL true, TOS true, LENGTH true, PAYLOAD ASCII) -> Discard;
 w[4] -> SetTCPChecksum(true) -> CheckTCPHeader -> Discard; w[5] -> SetUDPChecksum -> CheckUDPHeader -> Discard;
+w[6] -> SetIPDSCP(1) -> SetIPECN(2) -> MarkIPCE(true) -> IPMirror -> StoreIPAddress(1.2.3.4, src) -> StripToNetworkHeader -> StripIPHeader -> UnstripIPHeader -> Discard;
+w[7] -> GetIPAddress(IP dst) -> StoreIPAddress(3) -> StoreIPAddress(dst) -> DecIPTTL(MULTICAST false) -> IPFragmenter(30, HEADROOM 100) -> ICMPIPEncap(1.2.3.4, 1.2.3.5, timestamp) -> Discard;
 t[5] -> MarkIPHeader(30) -> v :: Tee -> ICMPError(10.0.0.1, redirect) -> Discard; v[1] -> IPFragmenter(68) -> Discard;
 `
 
