@@ -69,10 +69,10 @@ type entry struct {
 	manifest *abi.Manifest
 	block    uint32
 	window   uint32
-	forms    [numTiers]form  // set before best says so
-	best     atomic.Int32    // the tier that new evaluations should use
-	heat     atomic.Uint64   // how much it was used, see Engine.count
-	owner    *resctl.Account // of the first loader, pays compilation
+	forms    [numTiers]form // set before best says so
+	best     atomic.Int32   // the tier that new evaluations should use
+	heat     atomic.Uint64  // how much it was used, see Engine.count
+	owner    codeAccount    // of the first loader, pays compilation
 }
 
 // form is code made executable.
@@ -86,7 +86,7 @@ type form struct {
 type Code struct {
 	e       *Engine
 	entry   *entry
-	account *resctl.Account
+	account codeAccount // nil: nobody
 	charged int64
 	once    sync.Once
 }
@@ -142,6 +142,19 @@ func (c *Code) Compiled() bool { return c.entry.best.Load() == compiled }
 // errors are of kind errs.Limit if the account refuses, of *gate.Error, or those of abi.ParseManifest.
 // Load may be called from any goroutine, and may take milliseconds.
 func (e *Engine) Load(code []byte, class *Class, account *resctl.Account) (*Code, error) {
+	if account == nil {
+		return e.load(code, class, nil)
+	}
+	return e.load(code, class, account)
+}
+
+// codeAccount is who pays for code: an account, or an isolate.
+type codeAccount interface {
+	payer
+	Spend(r resctl.Resource, n int64)
+}
+
+func (e *Engine) load(code []byte, class *Class, account codeAccount) (*Code, error) {
 	if class == nil || class.e != e {
 		return nil, errs.New(errs.Invalid, "vm: load: the class belongs to another engine")
 	}

@@ -72,6 +72,7 @@ type Engine struct {
 	done     chan struct{}
 	compiles atomic.Uint64
 	procs    processors
+	handles  handles
 }
 
 // NewEngine makes an engine. ModeCompiled fails with errs.NotSupported where

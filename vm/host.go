@@ -22,6 +22,7 @@ type HostFunc struct {
 	Fuel         uint32 // price, charged before the call
 	Call         func(in *Instance, stack []uint64)
 
+	index  int // in Class.all
 	params []api.ValueType
 	fn     api.GoModuleFunc
 }
@@ -43,6 +44,7 @@ type Class struct {
 	process   bool
 	config    gate.Config
 	functions map[string][]HostFunc // by module
+	all       []HostFunc
 }
 
 // Name returns the name.
@@ -79,7 +81,9 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 		if f.Result {
 			imp.Sig.Results = []gate.Type{gate.I32}
 		}
+		f.index = len(c.all)
 		f.fn = shim(f)
+		c.all = append(c.all, f)
 		c.config.Imports = append(c.config.Imports, imp)
 		c.functions[f.Module] = append(c.functions[f.Module], f)
 	}
@@ -103,7 +107,11 @@ func shim(f HostFunc) api.GoModuleFunc {
 		for i := range f.Params {
 			stack[i] = uint64(uint32(stack[i]))
 		}
-		f.Call(in, stack)
+		if in.binds == nil {
+			f.Call(in, stack)
+		} else {
+			in.binds[f.index].call(in, stack)
+		}
 		if f.Result {
 			stack[0] = uint64(uint32(stack[0]))
 		}

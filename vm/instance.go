@@ -39,9 +39,11 @@ type Instance struct {
 
 	ctx     callContext
 	exit    exit
-	proc    *process // that runs it, or nil
-	ends    uint32   // flags of the isolate that end what runs
-	owned   bool     // made by Instantiate: the caller closes it
+	binds   []bound           // what its imports are; nil: what the class says
+	landed  [MaxPassed]Handle // of a message that its process waits for
+	proc    *process          // that runs it, or nil
+	ends    uint32            // flags of the isolate that end what runs
+	owned   bool              // made by Instantiate: the caller closes it
 	stack   [1]uint64
 	running bool
 	closed  bool
@@ -71,7 +73,7 @@ func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 	case code.Class().process:
 		return nil, errs.New(errs.Invalid, "vm: isolate %s: %s is a class of processes: start it", i.spec.Name, code.Class().name)
 	}
-	if err := i.enter(); err != nil {
+	if err := i.enter(true); err != nil {
 		return nil, err
 	}
 	in, err := i.instantiate(code)
@@ -85,7 +87,11 @@ func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 
 // instantiate makes an instance that ends with the isolate.
 func (i *Isolate) instantiate(code *Code) (*Instance, error) {
-	in := &Instance{iso: i, code: code, ends: flagExit | flagHalt}
+	binds, err := i.resolve(code)
+	if err != nil {
+		return nil, err
+	}
+	in := &Instance{iso: i, code: code, ends: flagExit | flagHalt, binds: binds}
 	in.ctx = callContext{Context: context.Background(), in: in}
 	if err := in.begin(int(code.entry.best.Load())); err != nil {
 		return nil, err
@@ -226,6 +232,14 @@ func (in *Instance) stay(old *Instance) {
 // a *Fault; errs.Limit if the meter or the memory limit refuses; errs.Invalid for a Call that is wrong. A window
 // shorter than the manifest asks for gives abi.Error without running the guest.
 func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) {
+	if meter == nil {
+		return in.evaluate(nil, c)
+	}
+	return in.evaluate(meter, c)
+}
+
+// evaluate is Evaluate for whoever pays, nil for nobody.
+func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 	c.Used = 0
 	ent := in.code.entry
 	switch {
@@ -253,8 +267,8 @@ func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) 
 		budget = DefaultBudget
 	}
 	budget = min(budget, 1<<40)
-	if meter != nil {
-		if err := meter.Take(resctl.Fuel, int64(budget)); err != nil {
+	if by != nil {
+		if err := by.Take(resctl.Fuel, int64(budget)); err != nil {
 			return abi.Error, err
 		}
 	}
@@ -265,8 +279,8 @@ func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) 
 		left = 0 // the charge that could not be met counts as used
 	}
 	c.Used = budget - uint64(left)
-	if meter != nil && left > 0 {
-		meter.Return(resctl.Fuel, left)
+	if by != nil && left > 0 {
+		by.Return(resctl.Fuel, left)
 	}
 	if in.tier != compiled {
 		in.iso.e.count(ent, c.Used)

@@ -13,6 +13,7 @@ type IsolateSpec struct {
 	Name    string
 	Account *resctl.Account // pays; nil: nobody counts
 	Memory  int64           // most bytes of everything it holds together; 0: what the account allows
+	Handles int             // most handles; 0: DefaultHandles
 	Data    any             // for the caller's host functions, see Isolate.Data
 	// Fresh makes every evaluation begin in fresh memory. A guest that then behaves differently
 	// relies on memory between evaluations, which the ABI leaves open. For tests of guests.
@@ -26,14 +27,25 @@ type Isolate struct {
 	e    *Engine
 	spec IsolateSpec
 
-	flags  atomic.Uint32 // flagSuspended, ...: what is looked at when a kernel call ends, or fuel
-	killed atomic.Pointer[killed]
-	held   [numUses]atomic.Int64
-	total  atomic.Int64 // bytes held
-	life   life
+	flags   atomic.Uint32 // flagSuspended, ...: what is looked at when a kernel call ends, or fuel
+	killed  atomic.Pointer[killed]
+	held    [numUses]atomic.Int64
+	total   atomic.Int64 // bytes held
+	life    life
+	handles handleTable
+
+	parent     *Isolate
+	depth      int
+	ownAccount *resctl.Account     // made for it, closed with it
+	imports    map[string]bindings // nil: those of the class
 
 	mu        sync.Mutex
+	children  map[*Isolate]bool
 	instances []*Instance
+	links     map[*Link]bool // that it pays for
+	ended     bool           // it owns nothing any more
+	codes     []*Code        // that it loaded
+	born      uint64         // children made by its guest
 }
 
 // What an isolate has been told to do.
@@ -53,11 +65,21 @@ const (
 	useStack             // call stacks, processes
 	useTable             // tables of functions
 	useEngine            // what the engine keeps for an instance
+	useHandles
+	useLinks    // links with their queues
+	useSegments // shared segments, in full
+	useCode
 	numUses
 )
 
 // NewIsolate makes an isolate. It costs nothing until something is instantiated in it.
 func (e *Engine) NewIsolate(spec IsolateSpec) (*Isolate, error) {
+	if spec.Handles == 0 {
+		spec.Handles = DefaultHandles
+	}
+	if spec.Handles < 0 || spec.Handles > MaxHandles {
+		return nil, errs.New(errs.Invalid, "vm: isolate %s: %d handles, want at most %d", spec.Name, spec.Handles, MaxHandles)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
@@ -163,4 +185,24 @@ func (i *Isolate) giveBack(u use, n int64) {
 	if i.spec.Account != nil {
 		i.spec.Account.Return(resctl.Memory, n)
 	}
+}
+
+// own makes a link end with the isolate.
+func (i *Isolate) own(l *Link) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.ended {
+		return errs.New(errs.Dead, "vm: isolate %s has ended", i.spec.Name)
+	}
+	if i.links == nil {
+		i.links = make(map[*Link]bool)
+	}
+	i.links[l] = true
+	return nil
+}
+
+func (i *Isolate) disown(l *Link) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	delete(i.links, l)
 }

@@ -167,8 +167,8 @@ func (l *life) deliver() {
 	}
 }
 
-// enter counts somebody in who keeps the isolate from being torn down. It is refused while the isolate ends.
-func (i *Isolate) enter() error {
+// enter counts somebody in who keeps the isolate from being torn down, and runs something in it if begin is true. It is refused while the isolate ends.
+func (i *Isolate) enter(begin bool) error {
 	l := &i.life
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,7 +176,7 @@ func (i *Isolate) enter() error {
 		return errs.New(errs.Dead, "vm: isolate %s is closed or killed", i.spec.Name)
 	}
 	l.users++
-	if l.status.State == New {
+	if begin && l.status.State == New {
 		l.status.State, l.begun = Started, true
 		l.deliver()
 	}
@@ -245,8 +245,14 @@ func (i *Isolate) die(how uint32, cause Cause, code int32, err error) bool {
 		l.status.State = Exiting
 		l.deliver()
 	}
-	if p := l.proc; p != nil {
+	p := l.proc
+	if p != nil {
 		p.poke()
+	}
+	if how == flagHalt || p == nil { // otherwise its process ends them after its goodbye
+		l.mu.Unlock()
+		i.endChildren()
+		l.mu.Lock()
 	}
 	i.finish()
 	return true
@@ -271,6 +277,12 @@ func (i *Isolate) finish() {
 	l.status.State = Terminated
 	l.deliver()
 	l.mu.Unlock()
+	if p := i.parent; p != nil {
+		p.mu.Lock()
+		delete(p.children, i)
+		p.mu.Unlock()
+		p.leave()
+	}
 }
 
 // tearDown gives everything back.
@@ -284,6 +296,24 @@ func (i *Isolate) tearDown() {
 		in := i.instances[0]
 		i.mu.Unlock()
 		in.discard()
+	}
+	i.endHandles()
+	i.mu.Lock()
+	i.ended = true
+	var links []*Link
+	for l := range i.links {
+		links = append(links, l)
+	}
+	i.mu.Unlock()
+	for _, l := range links {
+		l.Close()
+	}
+	for _, c := range i.codes {
+		c.Release()
+	}
+	if a := i.ownAccount; a != nil {
+		// It refuses if somebody else charged it, who then closes it.
+		_ = a.Close()
 	}
 	i.e.mu.Lock()
 	i.e.isolates--

@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/janos-os/janos/clock"
@@ -54,10 +55,11 @@ type StartSpec struct {
 
 // process is a guest with a goroutine of its own.
 type process struct {
-	iso  *Isolate
-	in   *Instance
-	spec StartSpec
-	wake chan struct{} // poked when something changed that it may wait for
+	iso    *Isolate
+	in     *Instance
+	spec   StartSpec
+	wake   chan struct{} // poked when something changed that it may wait for
+	waiter waiter
 
 	// Guarded by the processors' lock:
 	tree    *runTree
@@ -65,6 +67,7 @@ type process struct {
 	queued  bool
 	running bool
 
+	cost    int64  // bytes charged besides its instance
 	hold    uint64 // fuel taken from the account in its life
 	limit   uint64 // most
 	time    time.Duration
@@ -92,13 +95,15 @@ func (i *Isolate) start(code *Code, spec StartSpec, onGrant func()) error {
 	if p.limit == 0 {
 		p.limit = 1 << 62
 	}
+	p.waiter.poke = p.poke
 	if err := i.adopt(p); err != nil {
 		return err
 	}
-	err := i.take(useStack, processBytes)
+	p.cost = processBytes + int64(len(spec.Args))
+	err := i.take(useStack, p.cost)
 	if err == nil {
 		if p.in, err = i.instantiate(code); err != nil {
-			i.giveBack(useStack, processBytes)
+			i.giveBack(useStack, p.cost)
 		}
 	}
 	if err == nil {
@@ -108,7 +113,7 @@ func (i *Isolate) start(code *Code, spec StartSpec, onGrant func()) error {
 			return nil
 		}
 		p.in.discard()
-		i.giveBack(useStack, processBytes)
+		i.giveBack(useStack, p.cost)
 	}
 	i.orphan()
 	return err
@@ -178,9 +183,10 @@ func (p *process) main() {
 	if n := p.left(); n > 0 && i.spec.Account != nil {
 		i.spec.Account.Return(resctl.Fuel, int64(n))
 	}
+	i.endChildren()
 	i.e.procs.quit(p)
 	in.discard()
-	i.giveBack(useStack, processBytes)
+	i.giveBack(useStack, p.cost)
 	i.leave()
 }
 
@@ -286,16 +292,20 @@ func (p *process) take(ask, need uint64) (uint64, exitReason) {
 // sleep parks the process until the given time. It returns false if it is to end.
 func (p *process) sleep(until clock.Time) bool {
 	clk := p.iso.e.spec.Clock
-	t := time.AfterFunc(until.Sub(clk.Now()), p.poke)
+	var over atomic.Bool
+	t := time.AfterFunc(until.Sub(clk.Now()), func() {
+		over.Store(true)
+		p.poke()
+	})
 	defer t.Stop()
-	return p.park(func() bool { return clk.Now() >= until })
+	return p.park(&over)
 }
 
-// park gives the processor up until ready reports true, which is asked whenever somebody has poked the process. It returns false if the process
+// park gives the processor up until ready is set by somebody who then pokes the process. It returns false if the process
 // is to end; what it has waited for may then be there nevertheless.
-func (p *process) park(ready func() bool) bool {
+func (p *process) park(ready *atomic.Bool) bool {
 	p.iso.e.procs.release(p, p.account())
-	for !ready() {
+	for !ready.Load() {
 		if p.stopped() {
 			return false
 		}

@@ -14,7 +14,7 @@ var update = flag.Bool("update", false, "rebuild testdata/*.wasm from the C sour
 func TestSources(t *testing.T) {
 	built := ckittest.Modules(t, *update, "testdata/compiler.txt", "testdata/*.c")
 	r := newRig(t, ModeInterpreter, IsolateSpec{})
-	processes, err := r.e.NewClass(ClassSpec{Name: "process", Process: true, Imports: processImports()})
+	processes, err := r.e.NewClass(ClassSpec{Name: "process", Process: true, Imports: append(processImports(), Calls()...)})
 	if err != nil {
 		t.Fatal(err)
 	}
