@@ -80,7 +80,7 @@ func TestHandlersAreInHeaders(t *testing.T) {
 		"CheckPaint": "(1)", "PaintTee": "(1)", "Paint": "(1)", "Strip": "(1)", "Unstrip": "(1)", "Truncate": "(1)", "RandomSample": "(0.5)",
 		"DelayUnqueue": "(1s)", "LinkUnqueue": "(1s, 1Mbps)", "Shaper": "(1)", "BandwidthShaper": "(1)", "ICMPError": "(1.2.3.4, redirect)", "FixIPSrc": "(1.2.3.4)",
 		"IPGWOptions": "(1.2.3.4)", "GetIPAddress": "(16)", "Message": "(hello)",
-		"RatedUnqueue": "(10)", "BandwidthRatedUnqueue": "(1Mbps)", "RatedSplitter": "(10)", "BandwidthRatedSplitter": "(1Mbps)", "StaticSwitch": "(0)", "StaticPullSwitch": "(0)",
+		"RatedUnqueue": "(10)", "BandwidthRatedUnqueue": "(1Mbps)", "RatedSplitter": "(10)", "BandwidthRatedSplitter": "(1Mbps)", "StaticSwitch": "(-1)", "StaticPullSwitch": "(0)",
 		"StrideSched": "(1)", "StrideSwitch": "(1)", "HashSwitch": "(0, 1)", "Resize": "(1, 1)", "CheckLength": "(1)", "Align": "(4, 0)", "RandomBitErrors": "(0)", "Clipboard": "(0/1)",
 		"TimedUnqueue": "(1s)", "Burster": "(1s)", "DelayShaper": "(1s)", "IPFragmenter": "(1500)", "UDPIPEncap": "(1.2.3.4, 1, 1.2.3.5, 2)", "IPEncap": "(4, 1.2.3.4, 1.2.3.5)",
 		"EtherEncap": "(0x800, 0:0:0:0:0:1, 0:0:0:0:0:2)", "HostEtherFilter": "(0:0:0:0:0:1)", "ARPQuerier": "(1.2.3.4, 0:0:0:0:0:1)",

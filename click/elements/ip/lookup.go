@@ -1,9 +1,9 @@
 package ip
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -17,15 +17,18 @@ func init() {
 	doc := click.Doc{
 		Group: "ip", Title: "looks up the destination annotation in a routing table",
 		Text: "The longest prefix wins. The packet goes to the route's output; a gateway replaces the destination annotation. Packets without a route are dropped. " +
-			"Lookup takes at most three memory accesses, whatever the number of routes.",
-		Args: []string{"<ADDR/LEN [GATEWAY] OUTPUT>...: Routes. Of two for the same prefix the later one holds."},
+			"Lookup takes at most three memory accesses, whatever the number of routes; the elements of this kind differ only in their names. When a configuration is replaced, routes that " +
+			"handlers added stay unless the new one has routes for their prefixes.",
+		Args: []string{"<ADDR/LEN [GATEWAY] OUTPUT>...: Routes. Of two for the same prefix the later one holds. A dash or 0.0.0.0 is no gateway."},
 		Handlers: []string{
-			"table (r): All routes.", "lookup (r): The output and gateway for the address given as parameter.", "add (w): A new route; refused if there is one for the prefix.", "set (w): Adds a route or replaces the one for the prefix.",
-			"remove (w): Removes the route for a prefix.", "ctrl (w): Lines of add, set and remove commands, all or none.", "flush (w): Removes all routes.", "drops (r): Packets without a route.",
+			"table (r): All routes, in the order in which they came: prefix, gateway or a dash, output.", "lookup (r): The output and gateway for the address given as parameter; -1 without a route.",
+			"add (w): A new route; refused if there is one for the prefix.", "set (w): Adds a route or replaces the one for the prefix.",
+			"remove (w): Removes the route for a prefix; if an output is given, only if output and gateway are those of the route.", "ctrl (w): Lines of add, set and remove commands, all or none.",
+			"flush (w): Removes all routes.", "drops (r): Packets without a route.",
 		},
 		Example: "rt :: RadixIPLookup(10.0.1.1/32 0, 10.0.1.0/24 1, 0.0.0.0/0 10.0.1.254 1);",
 	}
-	for _, name := range []string{"StaticIPLookup", "RadixIPLookup", "LinearIPLookup", "DirectIPLookup", "RangeIPLookup"} {
+	for _, name := range []string{"StaticIPLookup", "RadixIPLookup", "LinearIPLookup", "DirectIPLookup", "RangeIPLookup", "SortedIPLookup"} {
 		click.Register(click.Class{Name: name, Ports: "1/-", Processing: "h", New: func() click.Element { return &Lookup{} }, Doc: doc})
 	}
 }
@@ -34,49 +37,61 @@ func init() {
 type Lookup struct {
 	click.Base
 	table *Table
+	args  *click.Args // knows the names that routes may use
 }
 
 // Configure implements click.Element.
 func (e *Lookup) Configure(a *click.Args) {
-	e.table = NewTable()
-	for _, arg := range a.List() {
-		r, err := parseRoute(arg, a.Outputs())
+	e.table, e.args = NewTable(), a
+	for i, arg := range a.List() {
+		r, given, err := e.parse(arg, a.Outputs())
+		if err == nil && !given {
+			err = errRoute
+		}
 		if err != nil {
-			a.Errorf("%v", err)
+			if errors.Is(err, errOutput) {
+				a.Errorf("argument %d: bad OUTPUT in '%s'", i+1, arg)
+			} else {
+				a.Errorf("argument %d should be %v, not '%s'", i+1, err, arg)
+			}
 			continue
 		}
 		e.table.Set(r)
 	}
 }
 
-func parseRoute(s string, outputs int) (Route, error) {
+var (
+	errRoute  = errs.New(errs.Invalid, "'ADDR/MASK [GATEWAY] OUTPUT'")
+	errOutput = errs.New(errs.Invalid, "bad OUTPUT")
+)
+
+// parse reads a route. given is whether it has an output.
+func (e *Lookup) parse(s string, outputs int) (r Route, given bool, err error) {
 	w := lang.SplitWords(s)
-	bad := fmt.Errorf("bad route '%s', expected 'ADDR/LEN [GATEWAY] OUTPUT'", s)
-	if len(w) < 2 || len(w) > 3 {
-		return Route{}, bad
+	if len(w) < 1 || len(w) > 3 {
+		return Route{}, false, errRoute
 	}
-	px, err := click.ParsePrefix(w[0])
+	px, err := e.args.ParsePrefix(w[0])
 	if err != nil || !px.Addr().Is4() {
-		return Route{}, bad
+		return Route{}, false, errRoute
 	}
-	r := Route{Prefix: px.Masked()}
+	r = Route{Prefix: px.Masked(), Port: -1}
+	if len(w) == 1 {
+		return r, false, nil
+	}
 	if len(w) == 3 && w[1] != "-" {
-		if r.Gateway, err = netip.ParseAddr(w[1]); err != nil || !r.Gateway.Is4() {
-			return Route{}, bad
+		if r.Gateway, err = e.args.ParseAddr(w[1]); err != nil || !r.Gateway.Is4() {
+			return Route{}, false, errRoute
 		}
 		if r.Gateway.IsUnspecified() {
 			r.Gateway = netip.Addr{}
 		}
 	}
-	out, err := strconv.Atoi(w[len(w)-1])
-	if err != nil || out < 0 || out > 1<<15 {
-		return Route{}, bad
+	r.Port, err = strconv.Atoi(w[len(w)-1])
+	if err != nil || r.Port < 0 || r.Port >= outputs {
+		return Route{}, false, errOutput
 	}
-	if out >= outputs {
-		return Route{}, fmt.Errorf("route '%s': there is no output %d", s, out)
-	}
-	r.Port = out
-	return r, nil
+	return r, true, nil
 }
 
 // Push implements click.Pusher.
@@ -101,9 +116,9 @@ func (e *Lookup) Push(_ int, b *packet.Batch) {
 func (e *Lookup) AddHandlers(h *click.Handlers) {
 	h.Read("table", e.table.String)
 	h.Add(click.Handler{Name: "lookup", Read: func(param string) (string, error) {
-		a, err := netip.ParseAddr(strings.TrimSpace(param))
+		a, err := e.args.ParseAddr(lang.Unquote(strings.TrimSpace(param)))
 		if err != nil || !a.Is4() {
-			return "", errs.New(errs.Invalid, "expected an IPv4 address, not '%s'", param)
+			return "", errs.New(errs.Invalid, "expected IP address, not '%s'", param)
 		}
 		r, ok := e.table.Lookup(a)
 		switch {
@@ -114,14 +129,25 @@ func (e *Lookup) AddHandlers(h *click.Handlers) {
 		}
 		return strconv.Itoa(r.Port), nil
 	}})
-	one := func(verb string) func(string) error {
-		return func(s string) error { return e.apply([]string{verb + " " + s}) }
+	for _, verb := range []string{"add", "set", "remove"} {
+		h.Write(verb, func(s string) error { return e.apply([]string{verb + " " + s}) })
 	}
-	h.Write("add", one("add"))
-	h.Write("set", one("set"))
-	h.Write("remove", one("remove"))
 	h.Write("ctrl", func(s string) error { return e.apply(strings.Split(strings.TrimSpace(s), "\n")) })
 	h.Write("flush", func(string) error { *e.table = *NewTable(); return nil })
+}
+
+// Inherit implements click.Inheritor.
+func (e *Lookup) Inherit(old click.Element) error {
+	o, ok := old.(*Lookup)
+	if !ok {
+		return nil
+	}
+	for _, r := range o.table.routes {
+		if _, had := e.table.Get(r.Prefix); r.later && !had && r.Port < e.Outputs() {
+			e.table.Set(r)
+		}
+	}
+	return nil
 }
 
 // apply carries out commands, or none of them.
@@ -137,35 +163,11 @@ func (e *Lookup) apply(cmds []string) error {
 		if verb == "" {
 			continue
 		}
-		var r Route
-		if verb == "remove" {
-			var px netip.Prefix
-			px, err = click.ParsePrefix(strings.Fields(rest + " ?")[0])
-			r.Prefix = px.Masked()
-		} else {
-			r, err = parseRoute(rest, e.Outputs())
-		}
-		if err != nil {
+		var u undo
+		if u.r, u.had, err = e.command(verb, rest); err != nil {
 			break
 		}
-		old, had := e.table.Get(r.Prefix)
-		switch {
-		case verb == "add" && had:
-			err = errs.New(errs.Exists, "there is a route for %v already", r.Prefix)
-		case verb == "remove" && !had:
-			err = errs.New(errs.NotFound, "no route for %v", r.Prefix)
-		case verb == "remove":
-			e.table.Remove(r.Prefix)
-		case verb == "add" || verb == "set":
-			e.table.Set(r)
-		default:
-			err = errs.New(errs.Invalid, "unknown command '%s', known are add, set, remove", verb)
-		}
-		if err != nil {
-			break
-		}
-		old.Prefix = r.Prefix
-		done = append(done, undo{old, had})
+		done = append(done, u)
 	}
 	if err == nil {
 		return nil
@@ -180,6 +182,36 @@ func (e *Lookup) apply(cmds []string) error {
 	return err
 }
 
+// command carries out one command and returns the route that there was before for its prefix.
+func (e *Lookup) command(verb, rest string) (old Route, had bool, err error) {
+	if verb != "add" && verb != "set" && verb != "remove" {
+		return Route{}, false, errs.New(errs.Invalid, "bad command '%s', known are add, set and remove", verb)
+	}
+	r, given, err := e.parse(rest, e.Outputs())
+	if err == nil && !given && verb != "remove" {
+		err = errRoute
+	}
+	if errors.Is(err, errRoute) {
+		return Route{}, false, errs.New(errs.Invalid, "expected %w, not '%s'", err, strings.TrimSpace(rest))
+	} else if err != nil {
+		return Route{}, false, err
+	}
+	old, had = e.table.Get(r.Prefix)
+	switch {
+	case verb == "add" && had:
+		return Route{}, false, errs.New(errs.Exists, "conflict with existing route '%s'", old.line(" "))
+	case verb == "remove" && (!had || given && (old.Port != r.Port || old.Gateway != r.Gateway)):
+		return Route{}, false, errs.New(errs.NotFound, "route '%s' not found", r.line(" "))
+	case verb == "remove":
+		e.table.Remove(r.Prefix)
+	default:
+		r.later = true
+		e.table.Set(r)
+	}
+	old.Prefix = r.Prefix
+	return old, had, nil
+}
+
 // noRoute is a port that no element has.
 const noRoute = 1<<16 - 1
 
@@ -189,6 +221,16 @@ type Route struct {
 	Gateway    netip.Addr   // zero: none
 	Port       int
 	hasGateway bool
+	later      bool // it came by a handler
+}
+
+// line shows a route, its parts apart by sep.
+func (r *Route) line(sep string) string {
+	gw := "-"
+	if r.Gateway.IsValid() {
+		gw = r.Gateway.String()
+	}
+	return r.Prefix.String() + sep + gw + sep + strconv.Itoa(r.Port)
 }
 
 // Table finds the longest IPv4 prefix of an address: 16, 8 and 8 bits at a time, with every
@@ -343,26 +385,13 @@ func (t *Table) block(s *slot) int32 {
 	return n
 }
 
-// String lists the routes by prefix.
+// String lists the routes in the order in which they came, save that a new one takes the place of one that was removed.
 func (t *Table) String() string {
-	list := make([]Route, 0, len(t.byPfx))
-	for _, i := range t.byPfx {
-		list = append(list, t.routes[i])
-	}
-	sort.Slice(list, func(i, j int) bool {
-		a, b := list[i].Prefix, list[j].Prefix
-		if c := a.Addr().Compare(b.Addr()); c != 0 {
-			return c < 0
-		}
-		return a.Bits() < b.Bits()
-	})
 	var b strings.Builder
-	for _, r := range list {
-		gw := "-"
-		if r.Gateway.IsValid() {
-			gw = r.Gateway.String()
+	for i := range t.routes {
+		if r := &t.routes[i]; r.Prefix.IsValid() {
+			b.WriteString(r.line("\t\t") + "\n")
 		}
-		fmt.Fprintf(&b, "%v\t%s\t%d\n", r.Prefix, gw, r.Port)
 	}
 	return b.String()
 }
