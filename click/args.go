@@ -13,6 +13,7 @@ type Args struct {
 	el     *Base
 	args   []string
 	errs   []string
+	places map[string]int // if not nil: which argument each parameter was read from
 }
 
 // Param is a parameter that Parse fills in.
@@ -94,7 +95,8 @@ func (a *Args) Parse(params ...Param) bool {
 	text := make([]string, len(params))
 	have := make([]bool, len(params))
 	var positional []string
-	for _, arg := range a.args {
+	var places []int // of those
+	for at, arg := range a.args {
 		word, value := lang.NextWord(arg)
 		i, ok := byName[word]
 		if ok && value == "" && params[i].positional && len(positional) < npos {
@@ -102,11 +104,12 @@ func (a *Args) Parse(params ...Param) bool {
 		}
 		switch {
 		case !ok:
-			positional = append(positional, arg)
+			positional, places = append(positional, arg), append(places, at)
 		case have[i]:
 			a.Errorf("%s is given twice", word)
 		default:
 			have[i], text[i] = true, value
+			a.place(word, at)
 		}
 	}
 	k := 0
@@ -117,6 +120,7 @@ func (a *Args) Parse(params ...Param) bool {
 				continue
 			}
 			have[i], text[i] = true, positional[k]
+			a.place(p.name, places[k])
 			k++
 		}
 	}
@@ -147,6 +151,12 @@ func (a *Args) Parse(params ...Param) bool {
 		}
 	}
 	return len(a.errs) == before
+}
+
+func (a *Args) place(name string, at int) {
+	if a.places != nil {
+		a.places[name] = at
+	}
 }
 
 func keywordHint(word string, params []Param) string {

@@ -218,37 +218,44 @@ func (r *Router) searchDown(el, out int, s *Signal, t *Task, seen map[[2]int]boo
 	}
 }
 
-// pollPause is how long an Intake waits after it found nothing and there is no notifier to wake it.
+// pollPause is how long an Intake waits after it found nothing and no notifier will wake it: there is none, or one is awake all the time for
+// packets that do not come this way.
 const pollPause = time.Millisecond
+
+// inVain is how many pulls must find nothing while the signal is active before the Intake waits.
+const inVain = 1024
 
 // Intake is what an element with a task and a pull input needs: it pulls, and knows when the task may sleep.
 type Intake struct {
 	in     *In
 	signal *Signal
 	timer  *Timer
+	vain   int
 }
 
 // NewIntake prepares pulling from an input by a task. In Initialize.
 func (e *Base) NewIntake(port int, t *Task) *Intake {
-	k := &Intake{in: e.In(port), signal: e.UpstreamEmpty(port, t)}
-	if !k.signal.Known() {
-		k.timer = e.NewTimer(t.Schedule)
-	}
-	return k
+	return &Intake{in: e.In(port), signal: e.UpstreamEmpty(port, t), timer: e.NewTimer(t.Schedule)}
 }
 
 // Pull appends up to n packets to b and returns how many, and whether the task should go on. If not,
 // it is scheduled when packets may be there.
 func (k *Intake) Pull(b *packet.Batch, n int) (got int, more bool) {
 	got = k.in.Pull(b, n)
-	switch {
-	case got > 0:
+	if got > 0 {
+		k.vain = 0
 		return got, true
-	case k.timer != nil:
-		k.timer.SetAfter(pollPause)
+	}
+	if !k.signal.Active() {
+		k.vain = 0
 		return 0, false
 	}
-	return 0, k.signal.Active()
+	if k.vain++; k.signal.Known() && k.vain < inVain {
+		return 0, true
+	}
+	k.vain = 0
+	k.timer.SetAfter(pollPause)
+	return 0, false
 }
 
 // Signal returns the signal of the input.

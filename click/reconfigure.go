@@ -14,13 +14,19 @@ type Reconfigurer interface {
 	Reconfigure(from Element) error
 }
 
+// trial configures another element like e.
+func (e *Base) trial(args []string) (Element, *Args) {
+	el := e.class.New()
+	*el.base() = Base{router: e.router, thread: e.thread, class: e.class, name: e.name, index: e.index, nin: e.nin, nout: e.nout, inKinds: e.inKinds, outKinds: e.outKinds}
+	a := &Args{router: e.router, el: el.base(), args: args, places: map[string]int{}}
+	el.Configure(a)
+	return el, a
+}
+
 // reconfigure gives an element other arguments.
 func (r *Router) reconfigure(el Element, args []string) error {
 	b := el.base()
-	fresh := b.class.New()
-	*fresh.base() = Base{router: r, thread: b.thread, class: b.class, name: b.name, index: b.index, nin: b.nin, nout: b.nout, inKinds: b.inKinds, outKinds: b.outKinds}
-	a := &Args{router: r, el: fresh.base(), args: args}
-	fresh.Configure(a)
+	fresh, a := b.trial(args)
 	if len(a.errs) > 0 {
 		return errs.New(errs.Invalid, "%s", strings.Join(a.errs, "\n"))
 	}
@@ -33,29 +39,21 @@ func (r *Router) reconfigure(el Element, args []string) error {
 }
 
 // Keyword registers a handler for an argument of a Reconfigurer: to write it is to write the handler config with this argument
-// exchanged, so that config shows it. position is that of the argument when it is given without its keyword, -1 for never.
-func (h *Handlers) Keyword(name, keyword string, position int, get func() string) {
+// exchanged, so that config shows it; to write nothing is to leave the argument away.
+func (h *Handlers) Keyword(name, keyword string, get func() string) {
 	h.Read(name, get)
 	h.Write(name, func(v string) error {
 		b := h.args.el
-		var args []string
-		for i, arg := range lang.SplitArgs(b.config) {
-			word, rest := lang.NextWord(arg)
-			if word == keyword && rest != "" || i == position && !isKeyword(word, rest) {
-				continue
-			}
-			args = append(args, arg)
+		args := lang.SplitArgs(b.config)
+		_, a := b.trial(args)
+		if at, ok := a.places[keyword]; ok {
+			args = append(args[:at:at], args[at+1:]...)
 		}
 		if v = strings.TrimSpace(v); v != "" {
 			args = append(args, keyword+" "+v)
 		}
 		return b.router.reconfigure(b.router.elements[b.index], args)
 	})
-}
-
-// isKeyword reports whether an argument looks as if it began with a keyword.
-func isKeyword(word, rest string) bool {
-	return rest != "" && word == strings.ToUpper(word) && word != strings.ToLower(word)
 }
 
 // current returns the graph with the arguments that elements have now.

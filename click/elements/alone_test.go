@@ -17,7 +17,7 @@ func alone(t *testing.T, c *click.Class, args string) (*elementtest.Session, err
 		return n
 	}
 	in, out, _ := strings.Cut(c.Ports, "/")
-	if out == "" {
+	if out == "" || out == "=" {
 		out = in
 	}
 	config := "x :: " + c.Name + args + ";"

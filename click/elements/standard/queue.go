@@ -266,7 +266,7 @@ func (e *Queue) AddHandlers(h *click.Handlers) {
 		e.room.Set(e.capacity > 0)
 		return nil
 	})
-	h.Keyword("capacity", "CAPACITY", 0, func() string { return strconv.Itoa(e.capacity) })
+	h.Keyword("capacity", "CAPACITY", func() string { return strconv.Itoa(e.capacity) })
 }
 
 // resize makes the ring as large as the capacity says. What does not fit is dropped from the end, or from the front where the queue makes

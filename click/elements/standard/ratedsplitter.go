@@ -51,4 +51,4 @@ func (e *RatedSplitter) Push(_ int, b *packet.Batch) {
 }
 
 // AddHandlers implements click.HandlerAdder.
-func (e *RatedSplitter) AddHandlers(h *click.Handlers) { h.Keyword("rate", "RATE", 0, e.rateText) }
+func (e *RatedSplitter) AddHandlers(h *click.Handlers) { h.Keyword("rate", "RATE", e.rateText) }

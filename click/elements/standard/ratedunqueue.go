@@ -99,5 +99,5 @@ func (e *RatedUnqueue) run() (int, bool) {
 func (e *RatedUnqueue) AddHandlers(h *click.Handlers) {
 	h.Count("count", &e.count)
 	h.Value("active", func() string { return strconv.FormatBool(e.active) }, after(click.Bool(&e.active), e.task.Schedule))
-	h.Keyword("rate", "RATE", 0, e.rateText)
+	h.Keyword("rate", "RATE", e.rateText)
 }

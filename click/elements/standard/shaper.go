@@ -110,5 +110,5 @@ func (e *Shaper) EmptyNotifier(port int) *click.Notifier {
 // AddHandlers implements click.HandlerAdder.
 func (e *Shaper) AddHandlers(h *click.Handlers) {
 	h.Count("count", &e.count)
-	h.Keyword("rate", "RATE", 0, func() string { return strconv.FormatUint(e.pace.rate, 10) })
+	h.Keyword("rate", "RATE", func() string { return strconv.FormatUint(e.pace.rate, 10) })
 }

@@ -9,7 +9,7 @@ func init() {
 	click.Register(click.Class{
 		Name: "Truncate", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Truncate{} },
 		Doc: click.Doc{
-			Group: "standard", Title: "cuts packets to a length", Args: []string{"LENGTH: Most bytes that are kept."}, Example: "... -> Truncate(64) -> ...;",
+			Group: "standard", Title: "cuts packets to a length", Args: []string{"LENGTH: Most bytes that are kept.", "EXTRA_LENGTH: Whether the extra length annotation counts what was cut, so that Pad can put as many bytes back; default true."}, See: []string{"Pad", "Strip"}, Example: "... -> Truncate(64) -> ...;",
 		},
 	})
 }
@@ -17,19 +17,31 @@ func init() {
 // Truncate cuts packets.
 type Truncate struct {
 	click.Base
-	n int
+	n     int
+	extra bool
 }
 
 // Configure implements click.Element.
 func (e *Truncate) Configure(a *click.Args) {
-	a.Parse(click.Must("LENGTH", click.IntRange(&e.n, 0, 1<<16)))
+	e.extra = true
+	a.Parse(click.Must("LENGTH", click.IntRange(&e.n, 0, 1<<16)), click.Key("EXTRA_LENGTH", click.Bool(&e.extra)))
 }
 
 // Act implements click.Actor.
 func (e *Truncate) Act(b *packet.Batch) {
 	for _, p := range b.Packets() {
-		if p.Len() > e.n {
-			p.Take(p.Len() - e.n)
+		if n := p.Len() - e.n; n > 0 {
+			p.Take(n)
+			if e.extra {
+				click.SetExtraLength(p, click.ExtraLength(p)+uint32(n))
+			}
 		}
 	}
+}
+
+// Reconfigure implements click.Reconfigurer.
+func (e *Truncate) Reconfigure(from click.Element) error {
+	o := from.(*Truncate)
+	e.n, e.extra = o.n, o.extra
+	return nil
 }
