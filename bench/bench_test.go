@@ -40,7 +40,7 @@ func TestRegistry(t *testing.T) {
 		}
 	}
 	for _, n := range []string{"packet-alloc", "graph-source-sink", "graph-queue", "graph-filter", "graph-iprouter", "lookup-100k", "handoff", "vm-evaluate",
-		"vm-isolate", "demux-scale", "resctl", "ants-evaluate", "channel-forward", "churn"} {
+		"vm-isolate", "vm-link", "vm-churn", "demux-scale", "resctl", "ants-evaluate", "channel-forward", "churn"} {
 		if !seen[n] {
 			t.Errorf("no scenario %s", n)
 		}
