@@ -60,12 +60,17 @@ type path struct {
 // rule's top protocol, cuts off what follows that payload (padding), and returns the rule's number. Otherwise p is unchanged. p
 // must begin with the program's base layer. The bytes are only read, so the frame may be shared.
 func (pr *Program) Match(p *packet.Packet) (id uint32, ok bool) {
-	data := p.Data()
 	var w path
+	return pr.match(&w, p)
+}
+
+// match is Match; w is overwritten.
+func (pr *Program) match(w *path, p *packet.Packet) (id uint32, ok bool) {
+	data := p.Data()
 	w.walk(pr.root, data, pr.base)
 	for d := w.n - 1; ; d-- {
 		if n := w.steps[d].node; len(n.groups) > 0 {
-			if id, ok = n.lookup(&w, data, d); ok {
+			if id, ok = n.lookup(w, data, d); ok {
 				w.place(p, d, len(data))
 				return id, true
 			}
@@ -81,13 +86,32 @@ const NoRule = 1<<32 - 1
 
 // MatchAll is Match for all packets of ps; ids, as long as ps, gets the numbers of the rules, or NoRule.
 func (pr *Program) MatchAll(ps []*packet.Packet, ids []uint32) {
+	ids = ids[:len(ps)]
+	if id, ok := pr.same(); ok {
+		for i := range ids {
+			ids[i] = id
+		}
+		return
+	}
+	var w path
 	for i, p := range ps {
-		id, ok := pr.Match(p)
+		id, ok := pr.match(&w, p)
 		if !ok {
 			id = NoRule
 		}
 		ids[i] = id
 	}
+}
+
+// same returns what Match answers for every packet if that is the same and Match leaves packets as they are: some rule wants
+// all that comes by the link, and no other says more.
+func (pr *Program) same() (id uint32, ok bool) {
+	n := pr.root
+	if len(n.groups) != 1 || len(n.groups[0].shape) != 0 || n.children != [numLayers]*node{} {
+		return 0, false
+	}
+	w := path{n: 1}
+	return n.lookup(&w, nil, 0)
 }
 
 // walk fills w with the layers that both the packet and the nodes below root have.

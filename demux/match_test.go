@@ -400,3 +400,54 @@ func TestReadyMatchers(t *testing.T) {
 		t.Error("a frame of VLAN 10 matches VLAN 11")
 	}
 }
+
+// MatchAll answers and does what Match does, also where the answer is one for all packets.
+func TestMatchAll(t *testing.T) {
+	pool, err := packet.NewPool(packet.PoolSpec{Frames: 128})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	c := pool.Cache(0)
+	proto, err := ParseProtocol("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := Rule{ID: 7, Protocol: proto}
+	for seed := range uint64(40) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		rules := randomRules(t, r, "eth0", int(seed))
+		if seed%4 == 0 {
+			rules = []Rule{all}
+			if seed%8 == 0 { // the older one
+				older := all
+				older.ID, older.Age = 9, 0
+				rules[0].Age = 1
+				rules = append(rules, older)
+			}
+		}
+		pr, err := Compile(Ether, "eth0", rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, same := pr.same(); same != (seed%4 == 0) && len(rules) != 1 {
+			t.Errorf("seed %d: one answer for all: %v", seed, same)
+		}
+		var b, each packet.Batch
+		for range 50 {
+			f := randomFrame(r)
+			b.Append(c.AllocFrom(0, f))
+			each.Append(c.AllocFrom(0, f))
+		}
+		ids := make([]uint32, b.Len())
+		pr.MatchAll(b.Packets(), ids)
+		for i, p := range each.Packets() {
+			id, ok := pr.Match(p)
+			if ok != (ids[i] != NoRule) || ok && id != ids[i] || !bytes.Equal(p.Data(), b.At(i).Data()) {
+				t.Fatalf("seed %d packet %d: %d with %x, Match says %d %v with %x", seed, i, ids[i], b.At(i).Data(), id, ok, p.Data())
+			}
+		}
+		c.FreeBatch(&b)
+		c.FreeBatch(&each)
+	}
+}

@@ -1,6 +1,9 @@
 package packet
 
-import "testing"
+import (
+	"reflect"
+	"testing"
+)
 
 func TestAllocBatchPaysOnceAndFreeBatchRefunds(t *testing.T) {
 	p := newPool(t, PoolSpec{Frames: 64})
@@ -51,5 +54,13 @@ func BenchmarkAllocFreeBatch(b *testing.B) {
 	for i := 0; i < b.N; i += 32 {
 		c.AllocBatch(o, &batch, 32)
 		c.FreeBatch(&batch)
+	}
+}
+
+// A packet is as many cache lines as its comment says, and Anno begins the second one.
+func TestPacketFillsCacheLines(t *testing.T) {
+	p := reflect.TypeFor[Packet]()
+	if f, _ := p.FieldByName("Anno"); p.Size() != 3*64 || f.Offset != 64 {
+		t.Errorf("%d bytes, Anno at %d", p.Size(), f.Offset)
 	}
 }

@@ -10,7 +10,7 @@ type Cache struct {
 
 	freeFrames  []uint32
 	freePackets []uint32
-	pairs       []uint32 // free packets that have kept their frames, the last view of which they were
+	pairs       []pair // free packets that have kept their frames, the last view of which they were
 
 	// What others freed and we own arrives here: chains through frame.next and
 	// Packet slots, pushed whole with one compare-and-swap and taken whole with one swap.
@@ -22,6 +22,9 @@ type Cache struct {
 	exhausted atomic.Uint64
 	refused   atomic.Uint64
 }
+
+// pair is a packet and the frame that it views.
+type pair struct{ packet, frame uint32 }
 
 // chain collects what is to go to another worker.
 type chain struct {
@@ -37,7 +40,7 @@ func newCache(p *Pool, worker int) *Cache {
 	c := &Cache{pool: p, worker: worker, out: make([]chain, p.spec.Workers)}
 	c.freeFrames = make([]uint32, 0, p.spec.Frames)
 	c.freePackets = make([]uint32, 0, p.spec.Packets)
-	c.pairs = make([]uint32, 0, p.spec.Frames)
+	c.pairs = make([]pair, 0, p.spec.Frames)
 	if worker == 0 {
 		c.nextPkt = make([]uint32, p.spec.Packets)
 	} else {
@@ -112,17 +115,17 @@ func (c *Cache) AllocFrom(o Owner, data []byte) *Packet {
 	}
 	p := c.Alloc(o)
 	if p != nil {
-		p.tail = p.head + copy(p.buf[p.head:], data)
+		p.tail = p.head + int32(copy(p.buf[p.head:], data))
 	}
 	return p
 }
 
 func (c *Cache) allocFree(o Owner) *Packet {
 	if n := len(c.pairs); n > 0 {
-		p := &c.pool.packets[c.pairs[n-1]]
+		p := &c.pool.packets[c.pairs[n-1].packet]
 		c.pairs = c.pairs[:n-1]
 		c.pool.frames[p.fid].set(o, Held, 1)
-		p.head, p.tail = c.pool.spec.Headroom, c.pool.spec.Headroom
+		p.head, p.tail = int32(c.pool.spec.Headroom), int32(c.pool.spec.Headroom)
 		p.ClearHeaders()
 		p.Anno = Anno{}
 		return p
@@ -148,28 +151,25 @@ func (c *Cache) view(p *Packet, f uint32) {
 	s := &c.pool.spec
 	off := int(f) * s.FrameSize
 	p.buf = c.pool.region[off : off+s.FrameSize : off+s.FrameSize]
-	p.head, p.tail = s.Headroom, s.Headroom
+	p.head, p.tail = int32(s.Headroom), int32(s.Headroom)
 	p.fid = FrameID(f)
 	p.ClearHeaders()
 	p.Anno = Anno{}
 	c.pool.frames[f].view = p.id + 1
 }
 
-// part takes a pair apart.
-func (c *Cache) part() (p *Packet, f uint32) {
-	p = &c.pool.packets[c.pairs[len(c.pairs)-1]]
+// part takes a pair apart. Nobody looks at what the two still say of each other: the packet is free, and the frame the node's.
+func (c *Cache) part() pair {
+	x := c.pairs[len(c.pairs)-1]
 	c.pairs = c.pairs[:len(c.pairs)-1]
-	f = uint32(p.fid)
-	c.pool.frames[f].view = 0
-	p.buf = nil
-	return p, f
+	return x
 }
 
 func (c *Cache) takeFrame() (uint32, bool) {
 	if len(c.pairs) > 0 { // the one that was used last
-		p, f := c.part()
-		c.freePackets = append(c.freePackets, p.id)
-		return f, true
+		x := c.part()
+		c.freePackets = append(c.freePackets, x.packet)
+		return x.frame, true
 	}
 	if len(c.freeFrames) == 0 {
 		for f := c.inFrames.Swap(0); f != 0; f = c.pool.frames[f-1].next {
@@ -193,9 +193,9 @@ func (c *Cache) takePacket() *Packet {
 			if len(c.pairs) == 0 {
 				return nil
 			}
-			p, f := c.part()
-			c.freeFrames = append(c.freeFrames, f)
-			return p
+			x := c.part()
+			c.freeFrames = append(c.freeFrames, x.frame)
+			return &c.pool.packets[x.packet]
 		}
 	}
 	i := c.freePackets[len(c.freePackets)-1]
@@ -235,8 +235,8 @@ func (c *Cache) Copy(p *Packet, o Owner) *Packet {
 	q.Anno = p.Anno
 	lo := p.head
 	for _, h := range [...]int32{p.mac, p.network, p.transport} { // headers that were pulled are kept
-		if h >= 0 && int(h) < lo {
-			lo = int(h)
+		if h >= 0 && h < lo {
+			lo = h
 		}
 	}
 	copy(q.buf[lo:p.tail], p.buf[lo:p.tail])
@@ -387,7 +387,7 @@ func (c *Cache) release(p *Packet) Owner {
 			refund = Owner(f.word.Swap(0) >> ownerShift)
 		}
 		p.head, p.tail = 0, 0
-		c.pairs = append(c.pairs, p.id)
+		c.pairs = append(c.pairs, pair{p.id, fid})
 		return refund
 	}
 	refund := Node

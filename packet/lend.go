@@ -39,7 +39,7 @@ func (c *Cache) Adopt(id FrameID, head, n int) *Packet {
 	}
 	f.set(Node, Held, 1)
 	c.view(p, uint32(id))
-	p.head, p.tail = head, head+n
+	p.head, p.tail = int32(head), int32(head+n)
 	return p
 }
 

@@ -10,7 +10,9 @@ package xdp
 // All belong to the port's worker and take no lock. The link's mutex guards what the control side does: claims, statistics, closing.
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +34,8 @@ type port struct {
 	sent   []*packet.Packet // by frame, while the kernel has them
 	flying int              // how many those are
 	most   int              // as many as the completion ring holds
+	done   packet.Batch     // of reap
+	own    uint64           // the interface's hardware address, as the last six bytes of a number with the first one lowest
 
 	rx  *nodeos.Task
 	fds []*nodeos.FD
@@ -48,6 +52,8 @@ type port struct {
 // Attach implements nodeos.Port. From here on claimed packets come to the node.
 func (p *port) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
 	p.rx = rx
+	mac := p.of.info.HWAddr
+	p.own = binary.LittleEndian.Uint64([]byte{0, 0, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5]})
 	for _, q := range p.queues {
 		fd, err := rx.NewFD(q.sock.FD(), false)
 		if err != nil {
@@ -120,20 +126,12 @@ func (p *port) Passed() bool {
 	return true
 }
 
-// annotate sets what the frame itself says.
-func (p *port) annotate(k *packet.Packet) {
-	d := k.Data()
-	if p.of.unfinished {
-		finishChecksum(d)
-	}
-	k.Anno.Kind = packet.KindOf([6]byte(d), p.of.info.HWAddr)
-	linkio.NoteVLAN(k)
-}
-
 // Send implements nodeos.Port. A frame that others view too is copied; all others are sent from where they lie.
 func (p *port) Send(c *packet.Cache, b *packet.Batch) {
+	size, limit, room := p.of.frameSize, p.of.limit, p.room()
 	for _, k := range b.Packets() {
-		if n := k.Len(); n < demux.EtherLen || n > p.of.limit || !c.Unshare(k) || !p.space(c) {
+		n := k.Len()
+		if n < demux.EtherLen || n > limit || !c.Unshare(k) || room <= 0 && !p.space(c, &room) {
 			p.counts.TxDrops.Add(1)
 			c.Free(k)
 			continue
@@ -142,33 +140,44 @@ func (p *port) Send(c *packet.Cache, b *packet.Batch) {
 		id := k.Frame()
 		p.sent[id] = k
 		p.flying++
-		p.tx.PutTx(uint64(id)*p.of.frameSize+uint64(k.Headroom()), k.Len())
+		room--
+		p.tx.PutTx(uint64(id)*size+uint64(k.Headroom()), n)
 	}
 	b.Reset()
 }
 
-// space makes sure that one more packet fits in the transmit ring and, when it was sent, in the completion ring.
-func (p *port) space(c *packet.Cache) bool {
-	if p.flying < p.most && p.tx.TxRoom() > 0 {
-		return true
-	}
+// room returns how many packets fit in the transmit ring and, when they were sent, in the completion ring.
+func (p *port) room() int { return min(p.most-p.flying, p.tx.TxRoom()) }
+
+// space makes room for one packet at least, or returns false.
+func (p *port) space(c *packet.Cache, room *int) bool {
 	p.Flush(c)
-	return p.flying < p.most && p.tx.TxRoom() > 0
+	*room = p.room()
+	return *room > 0
 }
 
 // reap frees what has been sent.
 func (p *port) reap(c *packet.Cache) {
 	for n := p.tx.CompReady(); n > 0; n = p.tx.CompReady() {
+		shift := uint(bits.TrailingZeros64(p.of.frameSize))
 		for i := range n {
-			id := p.tx.Comp(i) / p.of.frameSize
+			id := p.tx.Comp(i) >> shift
 			if k := p.sent[id]; k != nil {
 				p.sent[id] = nil
-				p.flying--
-				c.Free(k)
+				if p.done.Append(k); p.done.Room() == 0 {
+					p.free(c)
+				}
 			}
 		}
 		p.tx.ReleaseComp(n)
+		p.free(c)
 	}
+}
+
+// free frees what reap has collected.
+func (p *port) free(c *packet.Cache) {
+	p.flying -= p.done.Len()
+	c.FreeBatch(&p.done)
 }
 
 // Flush implements nodeos.Port. What an interface that is down does not take is dropped.

@@ -1,8 +1,11 @@
 package xdp
 
 import (
+	"encoding/binary"
+	"math/bits"
 	"sync/atomic"
 
+	"github.com/janos-os/janos/channels/internal/linkio"
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/packet"
@@ -28,6 +31,7 @@ type queue struct {
 	lost     uint64 // of taken, what was counted as produced but never arrived
 	left     int    // packets to take until all have been taken that were in the ring at the last mark
 	lastSeen uint64 // produced, when the ring was last found empty with something missing
+	seen     byte   // of the last batch's headers; nobody asks for it
 }
 
 func (q *queue) bindCell(w *sys.SharedWords) {
@@ -80,25 +84,42 @@ func (q *queue) receive(p *port, c *packet.Cache, b *packet.Batch) bool {
 		q.settle()
 		return false
 	}
-	bytes, drops := 0, 0
+	// The headers come from far, for another processor or the kernel has written them. Asked for in a row, they come at the same time.
+	region, seen := c.Pool().Region(), byte(0)
 	for i := range n {
-		addr, size := q.sock.Rx(i)
-		id := packet.FrameID(addr / p.of.frameSize)
-		if uint64(id) < uint64(len(p.lent)) {
+		if addr, _ := q.sock.Rx(i); addr < uint64(len(region)) {
+			seen |= region[addr]
+		}
+	}
+	q.seen = seen
+	bytes, drops := 0, 0
+	size, ids := p.of.frameSize, uint64(len(p.lent))
+	shift, unfinished, own := uint(bits.TrailingZeros64(size)), p.of.unfinished, p.own
+	for i := range n {
+		addr, length := q.sock.Rx(i)
+		id := addr >> shift
+		if id < ids {
 			p.lent[id] = false
 		}
-		k := c.Adopt(id, int(addr%p.of.frameSize), size)
-		if k == nil || size < demux.EtherLen {
+		k := c.Adopt(packet.FrameID(id), int(addr&(size-1)), length)
+		if k == nil || length < demux.EtherLen {
 			drops++
 			if k == nil {
-				c.Reclaim(id)
+				c.Reclaim(packet.FrameID(id))
 			} else {
 				c.Free(k)
 			}
 			continue
 		}
-		p.annotate(k)
-		bytes += size
+		d := k.Data()
+		if unfinished {
+			finishChecksum(d)
+		}
+		if binary.LittleEndian.Uint64(d)<<16 != own { // else it is packet.ToHost, as all fresh packets
+			k.Anno.Kind = packet.KindOf([6]byte(d), p.of.info.HWAddr)
+		}
+		linkio.NoteVLAN(k)
+		bytes += length
 		b.Append(k)
 	}
 	q.sock.ReleaseRx(n)
