@@ -198,7 +198,9 @@ func (a *Account) Close() error {
 	a.mu.Unlock()
 	for r := range NumResources {
 		for i := range a.meters { // what they had in credit goes back; the workers are past this account
-			a.give(r, a.meters[i].credit[r].Swap(0))
+			m := &a.meters[i]
+			a.give(r, m.credit[r].Swap(0)-m.owed[r])
+			m.owed[r], m.aside[r] = 0, 0
 		}
 	}
 	if p := a.parent; p != nil {

@@ -10,7 +10,8 @@ type Meter struct {
 	account *Account
 	credit  [NumResources]atomic.Int64 // taken from the tree, not yet used
 	spent   [NumResources]atomic.Int64 // consumed, not yet told to the tree (Spend)
-	held    [NumResources]int64        // part of credit that Hold has set aside; the worker's own
+	aside   [NumResources]int64        // part of credit that is not free: held, or owed. The worker's own, as
+	owed    [NumResources]int64        // what Settle has debited since the last fold
 	dirty   bool
 	_       [64]byte // keep two workers' meters off one cache line
 }
@@ -24,7 +25,7 @@ func (m *Meter) Account() *Account { return m.account }
 // TryTake debits n of r and reports whether the limits allowed it. A refusal is
 // counted at the account whose limit it was.
 func (m *Meter) TryTake(r Resource, n int64) bool {
-	if c := m.credit[r].Load(); c-m.held[r] >= n && n >= 0 {
+	if c := m.credit[r].Load(); c-m.aside[r] >= n && n >= 0 {
 		m.credit[r].Store(c - n)
 		m.dirty = true
 		return true
@@ -34,7 +35,7 @@ func (m *Meter) TryTake(r Resource, n int64) bool {
 
 // Take is TryTake for callers that want the refusal as an error.
 func (m *Meter) Take(r Resource, n int64) error {
-	if c := m.credit[r].Load(); c-m.held[r] >= n && n >= 0 {
+	if c := m.credit[r].Load(); c-m.aside[r] >= n && n >= 0 {
 		m.credit[r].Store(c - n)
 		m.dirty = true
 		return nil
@@ -55,37 +56,36 @@ func (m *Meter) refill(r Resource, n int64) error {
 			return nil
 		}
 	}
-	have := m.credit[r].Load() - m.held[r]
+	have := m.credit[r].Load() - m.aside[r]
 	if have > 0 { // use up the credit before asking for the rest
-		m.credit[r].Store(m.held[r])
+		m.credit[r].Store(m.aside[r])
 	}
 	if err := a.Take(r, n-have); err != nil {
-		m.credit[r].Store(m.held[r] + have)
+		m.credit[r].Store(m.aside[r] + have)
 		return err
 	}
 	return nil
 }
 
-// Hold sets n of r aside for something whose use is known only afterwards, when Settle debits that. It is refused as Take is. For a resource that
-// is consumed it is half of what Take and Return cost.
+// Hold sets n of r aside for something whose use is known only afterwards, when Settle debits that. It is refused as Take is. Both are a few
+// additions, where Take and Return wait for the memory that they write to be seen by others.
 func (m *Meter) Hold(r Resource, n int64) error {
-	if n < 0 || m.credit[r].Load()-m.held[r] < n {
+	if n < 0 || m.credit[r].Load()-m.aside[r] < n {
 		if err := m.Take(r, n); err != nil {
 			return err
 		}
 		m.credit[r].Store(m.credit[r].Load() + n)
 	}
-	m.held[r] += n
+	m.aside[r] += n
 	return nil
 }
 
-// Settle debits used of what Hold has set aside, which was n, and releases the rest. used is not above n.
+// Settle debits used of what Hold has set aside, which was n, and releases the rest. used is not above n. Reports see it after the next Fold.
 func (m *Meter) Settle(r Resource, n, used int64) {
-	m.held[r] -= n
-	c := m.credit[r].Load() - used
-	m.credit[r].Store(c)
+	m.aside[r] -= n - used
+	m.owed[r] += used
 	m.dirty = true
-	if c > 4*chunk[r] {
+	if m.credit[r].Load()-m.owed[r] > 4*chunk[r] {
 		m.fold(r)
 	}
 }
@@ -147,8 +147,14 @@ func (m *Meter) fold(r Resource) {
 		m.account.Spend(r, n)
 		m.spent[r].Store(0)
 	}
-	if n := m.credit[r].Load() - m.held[r]; n != 0 {
-		m.credit[r].Store(m.held[r])
+	m.aside[r] -= m.owed[r]
+	c := m.credit[r].Load()
+	n := c - m.owed[r] - m.aside[r]
+	m.owed[r] = 0
+	if c != m.aside[r] {
+		m.credit[r].Store(m.aside[r])
+	}
+	if n != 0 {
 		m.account.give(r, n)
 	}
 }

@@ -73,6 +73,7 @@ type entry struct {
 	best     atomic.Int32   // the tier that new evaluations should use
 	heat     atomic.Uint64  // how much it was used, see Engine.count
 	owner    codeAccount    // of the first loader, pays compilation
+	pool     []*body        // restored, wait for instances; guarded by Engine.mu
 }
 
 // form is code made executable.
@@ -348,6 +349,9 @@ func (e *Engine) drop(ent *entry, job bool) {
 	}
 	e.mu.Unlock()
 	if last {
+		if ent.mod != nil {
+			e.drain(ent)
+		}
 		for _, f := range ent.forms {
 			if f.module != nil {
 				f.module.Close(context.Background())
@@ -393,6 +397,7 @@ func (e *Engine) compileHot() {
 		e.mu.Unlock()
 		if !closed && e.compile(ent, compiled) == nil {
 			ent.best.Store(compiled)
+			e.drain(ent)
 		}
 		e.drop(ent, true)
 	}

@@ -66,6 +66,7 @@ type Engine struct {
 	maxTypes int             // function types that a generation sees, see tierFor
 	cache    map[codeKey]*entry
 	isolates int
+	waiting  int64 // bytes in pools
 	closed   bool
 
 	jobs     chan *entry // hot code; holds a reference each

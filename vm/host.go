@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm/gate"
 	"github.com/tetratelabs/wazero/api"
 )
@@ -56,6 +57,9 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	if spec.Process {
 		c.process = true
 		c.config.Resume, c.config.Exports, c.config.Optional = true, processExports, processOptional
+	}
+	if !spec.Process {
+		c.config.Enter = abi.ExportEvaluate
 	}
 	if spec.Limits == (gate.Limits{}) {
 		c.config.Limits = gate.HandlerLimits()

@@ -28,11 +28,7 @@ type Instance struct {
 	Data any // for the caller's host functions
 
 	// Of the present life, which ends with a fault:
-	tier    int
-	mod     api.Module // nil: a new life has to begin
-	fn      api.Function
-	fuel    api.MutableGlobal
-	mem     linear
+	*body         // nil: a new life has to begin
 	charged int64 // linear memory, bytes
 	fixed   bool  // what it costs besides is charged
 	refused bool  // a growth was refused during this evaluation
@@ -44,7 +40,7 @@ type Instance struct {
 	proc    *process          // that runs it, or nil
 	ends    uint32            // flags of the isolate that end what runs
 	owned   bool              // made by Instantiate: the caller closes it
-	stack   [1]uint64
+	stack   [2]uint64
 	running bool
 	closed  bool
 	lives   uint64
@@ -117,7 +113,7 @@ func (in *Instance) Lives() uint64 { return in.lives }
 // Memory returns a view of n bytes of guest memory at addr, or false if they do not exist. It is
 // meant for host functions; the view ends when they return.
 func (in *Instance) Memory(addr, n uint32) ([]byte, bool) {
-	if uint64(addr)+uint64(n) > uint64(in.mem.n) {
+	if in.body == nil || uint64(addr)+uint64(n) > uint64(in.mem.n) {
 		return nil, false
 	}
 	return in.mem.buf[addr : uint64(addr)+uint64(n) : uint64(addr)+uint64(n)], true
@@ -129,42 +125,44 @@ func (in *Instance) begin(t int) error {
 	if err := in.takeFixed(); err != nil {
 		return err
 	}
-	in.tier, in.refused = t, false
-	in.mem = linear{in: in, buf: iso.e.spec.Arena.Reserve(int(ent.mod.MemoryMax) << 16)}
-	if in.mem.buf == nil {
+	in.refused = false
+	if b := iso.e.pooled(ent, t); b != nil {
+		if err := iso.take(useLinear, int64(b.mem.n)); err != nil {
+			iso.e.closeBody(b)
+			in.end()
+			return err
+		}
+		in.body, in.charged, b.mem.in = b, int64(b.mem.n), in
+	} else if b, err := in.newBody(t); err == nil {
+		in.body = b
+	} else {
 		in.end()
-		return errs.New(errs.NoMemory, "vm: isolate %s: no linear memory of %d pages", iso.spec.Name, ent.mod.MemoryMax)
+		return err
 	}
-	// Taken here, because wazero cannot be told that the first allocation failed.
-	if in.mem.Reallocate(uint64(ent.mod.MemoryMin)<<16) == nil {
-		in.end()
-		return errs.New(errs.Limit, "vm: isolate %s: %d bytes for an instance of %s are not allowed", iso.spec.Name, int64(ent.mod.MemoryMin)<<16, ent.manifest.Name)
-	}
-	form := &ent.forms[t]
-	ctx := experimental.WithMemoryAllocator(context.Background(), &in.mem)
-	ctx = experimental.WithImportResolver(ctx, func(name string) api.Module { return form.imports[name] })
-	mod, err := form.tier.instantiate(ctx, form.module, iso.e.config)
-	if err != nil {
-		in.end()
-		return errs.New(errs.Internal, "vm: isolate %s: instantiate: %w", iso.spec.Name, err)
-	}
-	in.mod = mod
-	in.fn = mod.ExportedFunction(ent.key.class.config.Exports[0].Name)
-	in.fuel = mod.ExportedGlobal(gate.ExportFuel).(api.MutableGlobal)
 	in.lives++
 	return nil
 }
 
 // end ends a life and gives everything back.
 func (in *Instance) end() {
-	if in.mod != nil {
-		in.mod.Close(context.Background())
-		in.mod, in.fn, in.fuel = nil, nil, nil
+	if b := in.body; b != nil {
+		in.body = nil
+		in.iso.e.closeBody(b)
 	}
-	if in.mem.buf != nil {
-		in.iso.e.spec.Arena.Release(in.mem.buf, in.mem.n)
-		in.mem = linear{}
+	in.repay()
+}
+
+// retire ends a life that may have been a good one: its body is kept for the next instance of the same code.
+func (in *Instance) retire() {
+	ent := in.code.entry
+	if b := in.body; b != nil && !ent.key.class.process && b.restore(ent) && in.iso.e.pool(ent, b) {
+		in.body = nil
 	}
+	in.end()
+}
+
+// repay returns what is charged for a life.
+func (in *Instance) repay() {
 	in.iso.giveBack(useLinear, in.charged)
 	in.charged = 0
 	if in.fixed {
@@ -192,39 +190,37 @@ func (in *Instance) takeFixed() error {
 
 // move continues in another tier, with the same memory and globals. For the guest
 // nothing happens.
-func (in *Instance) move(t int) error {
+func (in *Instance) move(t int) {
 	ent := in.code.entry
 	if ent.mod.SegmentState {
-		return nil // it has state that cannot be read: it stays until its life ends
+		return // it has state that cannot be read: it stays until its life ends
 	}
-	old := *in
-	in.mod, in.mem, in.charged, in.fixed = nil, linear{}, 0, false
-	if err := in.begin(t); err != nil {
-		// There is not enough memory for two: stay.
-		in.stay(&old)
-		return nil
-	}
-	in.lives--
-	if more := uint32(old.mem.n-in.mem.n) >> 16; more > 0 {
-		if _, ok := in.mod.Memory().Grow(more); !ok {
-			in.end()
-			in.stay(&old)
-			return nil
+	old, charged, fixed := in.body, in.charged, in.fixed
+	in.body, in.charged, in.fixed = nil, 0, false
+	err := in.begin(t)
+	if err == nil {
+		in.lives--
+		if more := uint32(old.mem.n-in.mem.n) >> 16; more > 0 {
+			if _, ok := in.mod.Memory().Grow(more); !ok {
+				in.end()
+				err = errs.Limit
+			}
 		}
+	}
+	if err != nil { // There is not enough memory for two: stay.
+		in.body, in.charged, in.fixed, in.refused = old, charged, fixed, false
+		return
 	}
 	copy(in.mem.buf[:in.mem.n], old.mem.buf[:old.mem.n])
 	for _, g := range ent.mod.Mutable {
 		name := gate.GlobalName(g)
 		in.mod.ExportedGlobal(name).(api.MutableGlobal).Set(old.mod.ExportedGlobal(name).Get())
 	}
-	old.end()
-	return nil
-}
-
-// stay takes up the former life where moving failed.
-func (in *Instance) stay(old *Instance) {
-	in.tier, in.mod, in.fn, in.fuel, in.mem = old.tier, old.mod, old.fn, old.fuel, old.mem
-	in.charged, in.fixed, in.refused = old.charged, old.fixed, false
+	in.used, in.written = true, uint32(len(in.window))
+	now, nowCharged := in.body, in.charged
+	in.body, in.charged, in.fixed = old, charged, fixed
+	in.end()
+	in.body, in.charged, in.fixed = now, nowCharged, true
 }
 
 // Evaluate runs the guest once. It takes the budget from meter, which may be nil, before, and returns what was
@@ -267,20 +263,23 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 		budget = DefaultBudget
 	}
 	budget = min(budget, 1<<40)
-	if by != nil {
+	meter, metered := by.(*resctl.Meter)
+	if metered {
+		if err := meter.Hold(resctl.Fuel, int64(budget)); err != nil {
+			return abi.Error, err
+		}
+	} else if by != nil {
 		if err := by.Take(resctl.Fuel, int64(budget)); err != nil {
 			return abi.Error, err
 		}
 	}
 	in.fill(c, captured, budget)
-	err := in.run(budget)
-	left := int64(in.fuel.Get())
-	if left < 0 || in.exit.why == exitFuel {
-		left = 0 // the charge that could not be met counts as used
-	}
-	c.Used = budget - uint64(left)
-	if by != nil && left > 0 {
-		by.Return(resctl.Fuel, left)
+	left, err := in.run(budget)
+	c.Used = budget - left
+	if metered {
+		meter.Settle(resctl.Fuel, int64(budget), int64(c.Used))
+	} else if by != nil && left > 0 {
+		by.Return(resctl.Fuel, int64(left))
 	}
 	if in.tier != compiled {
 		in.iso.e.count(ent, c.Used)
@@ -298,54 +297,69 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 // ready sees to a living instance in the best tier.
 func (in *Instance) ready() error {
 	best := int(in.code.entry.best.Load())
-	if in.iso.spec.Fresh && in.mod != nil {
-		in.end()
+	if b := in.body; b != nil {
+		if b.tier == best && !in.iso.spec.Fresh {
+			return nil
+		}
+		if in.iso.spec.Fresh && b.used {
+			if b.tier == best && b.restore(in.code.entry) {
+				in.lives++
+			} else {
+				in.end()
+			}
+		}
 	}
-	if in.mod == nil {
-		if err := in.begin(best); err != nil {
-			return err
-		}
-	} else if in.tier != best {
-		if err := in.move(best); err != nil {
-			return err
-		}
+	if in.body == nil {
+		return in.begin(best)
+	}
+	if in.tier != best {
+		in.move(best)
 	}
 	return nil
 }
 
 // fill writes block, window and state.
 func (in *Instance) fill(c *Call, captured int, budget uint64) {
-	ent := in.code.entry
-	block := in.mem.buf[ent.block : ent.block+abi.BlockSize]
+	block := (*[abi.BlockSize]byte)(in.block)
 	c.In.Captured, c.In.Fuel, c.In.StateFound = uint32(captured), budget, 0
 	if c.State != nil {
 		c.In.StateFound = 1
 	}
-	c.In.Put(block)
-	c.In.Preset(block)
-	if n := int(ent.manifest.StateSize); n > 0 {
+	c.In.Put(block[:])
+	c.In.Preset(block[:])
+	if n := int(in.code.entry.manifest.StateSize); n > 0 {
 		state := block[abi.BlockStateOff : abi.BlockStateOff+n]
-		clear(state[copy(state, c.State):])
+		if k := copy(state, c.State); k < n {
+			clear(state[k:])
+		}
 	}
-	copy(in.mem.buf[ent.window:ent.window+ent.manifest.WindowSize], c.Window[:captured])
+	copy(in.window, c.Window[:captured])
+	in.used, in.written = true, max(in.written, uint32(captured))
 }
 
-// run calls the guest.
-func (in *Instance) run(budget uint64) error {
-	in.fuel.Set(budget)
+// run calls the guest and returns what is left of the budget. The charge that could not be met counts as used.
+func (in *Instance) run(budget uint64) (left uint64, err error) {
 	in.exit = exit{}
 	in.refused = false
 	in.running = true
-	err := in.fn.CallWithStack(&in.ctx, in.stack[:])
-	in.running = false
-	if err != nil {
-		left := max(0, int64(in.fuel.Get()))
-		if in.exit.why == exitFuel {
-			left = 0
-		}
-		return in.fault(err, budget-uint64(left))
+	if in.carries {
+		in.stack[0] = budget
+		err = in.fn.CallWithStack(&in.ctx, in.stack[:])
+		left = in.stack[1]
+	} else {
+		in.fuel.Set(budget)
+		err = in.fn.CallWithStack(&in.ctx, in.stack[:])
+		left = in.fuel.Get()
 	}
-	return nil
+	in.running = false
+	if err == nil {
+		return left, nil
+	}
+	left = 0
+	if n := int64(in.fuel.Get()); n > 0 && in.exit.why != exitFuel {
+		left = uint64(n)
+	}
+	return left, in.fault(err, budget-left)
 }
 
 // collect reads and checks what the guest asks for.
@@ -354,7 +368,7 @@ func (in *Instance) collect(c *Call, captured int) (abi.Verdict, error) {
 	v := abi.Verdict(uint32(in.stack[0]))
 	err := errVerdict
 	if v.Valid() {
-		err = c.Out.Get(in.mem.buf[ent.block:ent.block+abi.BlockSize], &c.In, ent.manifest.WindowSize, ent.manifest.StateSize > 0, uint32(in.mem.n))
+		err = c.Out.Get(in.block, &c.In, ent.manifest.WindowSize, ent.manifest.StateSize > 0, uint32(in.mem.n))
 	}
 	if err != nil {
 		return abi.Error, &Fault{Reason: BadOutput, Code: ent.key.id, Class: ent.manifest.Name, Fuel: c.Used, Func: -1, Offset: -1, Err: err}
@@ -363,11 +377,11 @@ func (in *Instance) collect(c *Call, captured int) (abi.Verdict, error) {
 	if c.In.Captured < c.In.Length {
 		n = min(n, uint32(captured))
 	}
-	c.Payload = in.mem.buf[ent.window : ent.window+n : ent.window+n]
+	c.Payload = in.window[:n:n]
 	c.Put = nil
 	if c.Out.StateAct == abi.StateWrite {
-		at := ent.block + abi.BlockStateOff
-		c.Put = in.mem.buf[at : at+uint32(ent.manifest.StateSize)]
+		end := abi.BlockStateOff + int(ent.manifest.StateSize)
+		c.Put = in.block[abi.BlockStateOff:end:end]
 	}
 	return v, nil
 }
@@ -399,7 +413,7 @@ func (in *Instance) Close() error {
 func (in *Instance) discard() {
 	i := in.iso
 	in.closed = true
-	in.end()
+	in.retire()
 	i.e.drop(in.code.entry, false)
 	i.mu.Lock()
 	defer i.mu.Unlock()

@@ -75,6 +75,9 @@ func (r *rig) close() {
 	if n := len(r.e.cache); n != 0 {
 		r.t.Errorf("%d codes in the cache after Close", n)
 	}
+	if r.e.waiting != 0 {
+		r.t.Errorf("%d bytes wait in pools after Close", r.e.waiting)
+	}
 }
 
 func testImports() []HostFunc {
@@ -141,6 +144,7 @@ func TestKeyedState(t *testing.T) {
 			}
 			stored = append(stored[:0], c.Put...)
 		}
+		r.acct.Meter(0).Fold()
 		if used := r.acct.Use(resctl.Fuel); used == 0 || used != int64(3*c.Used) {
 			t.Errorf("account has %d units of fuel, want three times %d", used, c.Used)
 		}

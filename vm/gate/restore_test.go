@@ -85,7 +85,9 @@ func TestRestore(t *testing.T) {
 
 // TestWrites: what a module can write to is known where all its addresses are constants.
 func TestWrites(t *testing.T) {
-	store := func(at, offset, align byte) []byte { return []byte{opI32Const, at, opI32Const, 7, opI32Store, align, offset} }
+	store := func(at, offset, align byte) []byte {
+		return []byte{opI32Const, at, opI32Const, 7, opI32Store, align, offset}
+	}
 	for name, tc := range map[string]struct {
 		code   []byte
 		known  bool
