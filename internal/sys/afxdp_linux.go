@@ -34,8 +34,12 @@ type XSKSpec struct {
 //
 // The ring methods belong to one goroutine; Statistics and Error are safe for concurrent use until Close. The caller
 // answers for what addresses it puts into rings: each place in the region is in one ring, or in none.
+//
+// The kernel tells whoever polls a socket of every packet that it has sent. So one that both receives and sends has a second socket
+// for sending, on the same queue, which nobody polls.
 type XSK struct {
 	fd       int
+	txfd     int // of the transmit ring; fd, where there is one socket only
 	rx, tx   xskRing
 	fill     xskRing
 	comp     xskRing
@@ -63,7 +67,7 @@ func OpenXSK(spec XSKSpec) (*XSK, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AF_XDP socket: %w", err)
 	}
-	x := &XSK{fd: fd}
+	x := &XSK{fd: fd, txfd: fd}
 	if err := x.setup(&spec); err != nil {
 		x.Close()
 		return nil, err
@@ -92,7 +96,15 @@ func (x *XSK) setup(spec *XSKSpec) error {
 		return fmt.Errorf("AF_XDP ring offsets without flags: %w", unix.EOPNOTSUPP) // before Linux 5.4
 	}
 	const desc, addr = int(unsafe.Sizeof(unix.XDPDesc{})), 8
+	if spec.Rx > 0 && spec.Tx > 0 {
+		fd, err := unix.Socket(unix.AF_XDP, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return fmt.Errorf("AF_XDP socket: %w", err)
+		}
+		x.txfd = fd
+	}
 	for _, r := range []struct {
+		fd      int
 		ring    *xskRing
 		name    string
 		opt     int
@@ -101,18 +113,18 @@ func (x *XSK) setup(spec *XSKSpec) error {
 		pgoff   int64
 		off     *unix.XDPRingOffset
 	}{
-		{&x.fill, "fill", unix.XDP_UMEM_FILL_RING, spec.Fill, addr, unix.XDP_UMEM_PGOFF_FILL_RING, &off.Fr},
-		{&x.comp, "completion", unix.XDP_UMEM_COMPLETION_RING, spec.Completion, addr, unix.XDP_UMEM_PGOFF_COMPLETION_RING, &off.Cr},
-		{&x.rx, "receive", unix.XDP_RX_RING, spec.Rx, desc, unix.XDP_PGOFF_RX_RING, &off.Rx},
-		{&x.tx, "transmit", unix.XDP_TX_RING, spec.Tx, desc, unix.XDP_PGOFF_TX_RING, &off.Tx},
+		{x.fd, &x.fill, "fill", unix.XDP_UMEM_FILL_RING, spec.Fill, addr, unix.XDP_UMEM_PGOFF_FILL_RING, &off.Fr},
+		{x.fd, &x.comp, "completion", unix.XDP_UMEM_COMPLETION_RING, spec.Completion, addr, unix.XDP_UMEM_PGOFF_COMPLETION_RING, &off.Cr},
+		{x.fd, &x.rx, "receive", unix.XDP_RX_RING, spec.Rx, desc, unix.XDP_PGOFF_RX_RING, &off.Rx},
+		{x.txfd, &x.tx, "transmit", unix.XDP_TX_RING, spec.Tx, desc, unix.XDP_PGOFF_TX_RING, &off.Tx},
 	} {
 		if r.entries == 0 {
 			continue
 		}
-		if err := unix.SetsockoptInt(x.fd, unix.SOL_XDP, r.opt, r.entries); err != nil {
+		if err := unix.SetsockoptInt(r.fd, unix.SOL_XDP, r.opt, r.entries); err != nil {
 			return fmt.Errorf("AF_XDP %s ring of %d: %w", r.name, r.entries, err)
 		}
-		mem, err := unix.Mmap(x.fd, r.pgoff, int(r.off.Desc)+r.entries*r.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
+		mem, err := unix.Mmap(r.fd, r.pgoff, int(r.off.Desc)+r.entries*r.size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_POPULATE)
 		if err != nil {
 			return fmt.Errorf("mapping the AF_XDP %s ring of %d: %w", r.name, r.entries, err)
 		}
@@ -138,10 +150,16 @@ func (x *XSK) setup(spec *XSKSpec) error {
 	if err := unix.Bind(x.fd, sa); err != nil {
 		return fmt.Errorf("binding an AF_XDP socket to queue %d: %w", spec.Queue, err)
 	}
+	if x.txfd != x.fd {
+		sa.Flags, sa.SharedUmemFD = unix.XDP_SHARED_UMEM, uint32(x.fd)
+		if err := unix.Bind(x.txfd, sa); err != nil {
+			return fmt.Errorf("binding an AF_XDP socket for sending to queue %d: %w", spec.Queue, err)
+		}
+	}
 	if spec.Tx > 0 {
 		// More frames in one call (Linux 6.17) and a send buffer that holds them; without, it takes more calls.
-		_ = unix.SetsockoptInt(x.fd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, min(spec.Tx, 256))
-		_ = unix.SetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*spec.Tx*(spec.ChunkSize+1024))
+		_ = unix.SetsockoptInt(x.txfd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, min(spec.Tx, 256))
+		_ = unix.SetsockoptInt(x.txfd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*spec.Tx*(spec.ChunkSize+1024))
 	}
 	var opts uint32
 	size = 4
@@ -152,8 +170,7 @@ func (x *XSK) setup(spec *XSKSpec) error {
 	return nil
 }
 
-// FD returns the socket's descriptor, which stays the XSK's. It is readable when the receive ring holds something. Polling it
-// makes the kernel send what the transmit ring holds.
+// FD returns the socket's descriptor, which stays the XSK's. It is readable when the receive ring holds something.
 func (x *XSK) FD() int { return x.fd }
 
 // ZeroCopy reports whether the interface reads and writes the region itself.
@@ -294,7 +311,7 @@ func (x *XSK) TxNeedsKick() bool { return !x.zeroCopy || x.tx.needsWakeup() }
 // call, unix.EBUSY that the interface dropped the packet it was at; unix.ENETDOWN and unix.ENXIO that the interface is down or gone.
 func (x *XSK) KickTx() error {
 	for {
-		_, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(x.fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+		_, _, e := unix.Syscall6(unix.SYS_SENDTO, uintptr(x.txfd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 		switch e {
 		case 0:
 			return nil
@@ -326,11 +343,14 @@ type XSKStats struct {
 
 // Statistics reads the kernel's counters.
 func (x *XSK) Statistics() (XSKStats, error) {
-	var st unix.XDPStatistics
-	size := uint32(unsafe.Sizeof(st))
-	if _, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(x.fd), unix.SOL_XDP, unix.XDP_STATISTICS,
-		uintptr(unsafe.Pointer(&st)), uintptr(unsafe.Pointer(&size)), 0); e != 0 {
-		return XSKStats{}, e
+	st, err := statistics(x.fd)
+	if err == nil && x.txfd != x.fd {
+		var tx unix.XDPStatistics
+		tx, err = statistics(x.txfd)
+		st.Tx_invalid_descs = tx.Tx_invalid_descs
+	}
+	if err != nil {
+		return XSKStats{}, err
 	}
 	return XSKStats{
 		RxDropped: st.Rx_dropped, RxRingFull: st.Rx_ring_full, FillEmpty: st.Rx_fill_ring_empty_descs,
@@ -338,9 +358,28 @@ func (x *XSK) Statistics() (XSKStats, error) {
 	}, nil
 }
 
-// Error returns and clears the socket's pending error, such as unix.ENETDOWN after the interface was removed.
+func statistics(fd int) (st unix.XDPStatistics, err error) {
+	size := uint32(unsafe.Sizeof(st))
+	if _, _, e := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_STATISTICS,
+		uintptr(unsafe.Pointer(&st)), uintptr(unsafe.Pointer(&size)), 0); e != 0 {
+		return st, e
+	}
+	return st, nil
+}
+
+// Error returns and clears the pending error of the socket, or of both, such as unix.ENETDOWN after the interface was removed.
 func (x *XSK) Error() error {
-	n, err := unix.GetsockoptInt(x.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	err := pending(x.fd)
+	if x.txfd != x.fd {
+		if e := pending(x.txfd); err == nil {
+			err = e
+		}
+	}
+	return err
+}
+
+func pending(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
 		return err
 	}
@@ -360,7 +399,14 @@ func (x *XSK) Close() error {
 			*r = xskRing{}
 		}
 	}
-	return unix.Close(x.fd)
+	var err error
+	if x.txfd != x.fd {
+		err = unix.Close(x.txfd)
+	}
+	if e := unix.Close(x.fd); err == nil {
+		err = e
+	}
+	return err
 }
 
 // SharedWords is memory that user space shares with eBPF programs: the values of an array map with BPF_F_MMAPABLE, as 64-bit
