@@ -30,7 +30,7 @@ func init() {
 		"set, setq VAR TEXT sets a variable. init, initq VAR TEXT sets it once, before the router runs; export, exportq VAR [TEXT] too, and makes it a read handler. " +
 		"print, printq, printn, printnq [>FILE|>>FILE] TEXT|HANDLER prints a text, or the value of a read handler if the argument begins with a letter, @ or _; printn without the end of the line. " +
 		"read, readq HANDLER [ARGS] prints name and value to standard error. write, writeq HANDLER [ARGS] writes; $? is then 0, or -1 if it was refused.\n\n" +
-		"pause [N] waits for N steps. wait TIME waits for a time or a step. label NAME names a place; goto NAME [COND] goes there if COND is true; " +
+		"pause [N] waits for N steps. wait TIME waits for a time or a step, wait alone for a step. label NAME names a place; goto NAME [COND] goes there if COND is true; " +
 		"the names loop, end, exit, stop and error do as the instructions. loop begins anew. end ends the script; exit too, and a packet is dropped, a signal left to the system from then on. " +
 		"stop also asks the router to stop. return, returnq [VALUE] ends with a value. error, errorq [TEXT] ends with an error.\n\n" +
 		"TYPE ACTIVE begins when the router starts, and is what a script without ports is. PASSIVE runs when its handler run is called, with $args, $1 and so on, and $#. PACKET runs for every packet, with $input; " +
@@ -270,7 +270,7 @@ func (e *Script) add(arg string, a *click.Args) {
 		}
 	case vWait:
 		if rest == "" {
-			a.Errorf("wait: a time is missing")
+			k.verb = vPause
 		}
 	case vLabel:
 		if k.what = rest; !isName(rest) {

@@ -13,8 +13,8 @@ func init() {
 		Doc: click.Doc{
 			Group: "standard", Title: "drops all packets",
 			Text:     "Where its input pulls, it takes BURST packets whenever there are some.",
-			Args:     []string{"BURST: Packets to pull at a time; default 32.", "ACTIVE: Whether to pull; default true."},
-			Handlers: []string{"count (r): Packets dropped.", "active (rw): The ACTIVE argument.", "reset_counts (w): Sets the count to zero."},
+			Args:     []string{"BURST: Packets to pull at a time; default 1.", "ACTIVE: Whether to pull; default true."},
+			Handlers: []string{"count (r): Packets dropped.", "active (rw): The ACTIVE argument.", "burst (rw): The BURST argument.", "reset_counts (w): Sets the count to zero."},
 			Example:  "... -> Discard;", See: []string{"Idle"},
 		},
 	})
@@ -32,7 +32,7 @@ type Discard struct {
 
 // Configure implements click.Element.
 func (e *Discard) Configure(a *click.Args) {
-	e.burst, e.active = 32, true
+	e.burst, e.active = 1, true
 	a.Parse(click.May("BURST", click.IntRange(&e.burst, 1, packet.MaxBatch)), click.May("ACTIVE", click.Bool(&e.active)))
 }
 
@@ -42,6 +42,14 @@ func (e *Discard) Initialize() error {
 		e.task = e.NewTask(e.run)
 		e.intake = e.NewIntake(0, e.task)
 		e.task.Schedule()
+	}
+	return nil
+}
+
+// Inherit implements click.Inheritor: counting goes on.
+func (e *Discard) Inherit(old click.Element) error {
+	if o, ok := old.(*Discard); ok {
+		e.count = o.count
 	}
 	return nil
 }
@@ -66,6 +74,7 @@ func (e *Discard) run() (int, bool) {
 // AddHandlers implements click.HandlerAdder.
 func (e *Discard) AddHandlers(h *click.Handlers) {
 	h.Count("count", &e.count)
+	h.Value("burst", func() string { return strconv.Itoa(e.burst) }, click.IntRange(&e.burst, 1, packet.MaxBatch))
 	h.Write("reset_counts", func(string) error { e.count = 0; return nil })
 	h.Value("active", func() string { return strconv.FormatBool(e.active) }, after(click.Bool(&e.active), func() {
 		if e.task != nil {

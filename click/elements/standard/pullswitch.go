@@ -39,7 +39,7 @@ type PullSwitch struct {
 	signals []*click.Signal
 }
 
-func (e *PullSwitch) value() click.Value { return click.IntRange(&e.input, -1<<31, e.Inputs()-1) }
+func (e *PullSwitch) value() click.Value { return portNumber(&e.input, e.Inputs()) }
 
 // Configure implements click.Element.
 func (e *PullSwitch) Configure(a *click.Args) {
@@ -115,7 +115,7 @@ type SimplePullSwitch struct {
 	input int
 }
 
-func (e *SimplePullSwitch) value() click.Value { return click.IntRange(&e.input, -1<<31, e.Inputs()-1) }
+func (e *SimplePullSwitch) value() click.Value { return portNumber(&e.input, e.Inputs()) }
 
 // Configure implements click.Element.
 func (e *SimplePullSwitch) Configure(a *click.Args) { a.Parse(click.May("INPUT", e.value())) }

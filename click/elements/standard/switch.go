@@ -1,6 +1,7 @@
 package standard
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/janos-os/janos/click"
@@ -41,6 +42,21 @@ const (
 	llrpcSetSwitch = 0x80044006
 )
 
+// portNumber parses the number of one of so many ports; all negative numbers are -1, no port.
+func portNumber(p *int, ports int) click.Value {
+	return func(s string, a *click.Args) error {
+		n := 0
+		if err := click.Int(&n)(s, a); err != nil {
+			return err
+		}
+		if n >= ports {
+			return fmt.Errorf("%d is out of range, must be -1 to %d", n, ports-1)
+		}
+		*p = max(n, -1)
+		return nil
+	}
+}
+
 // Switch sends packets to one output.
 type Switch struct {
 	click.Base
@@ -48,7 +64,7 @@ type Switch struct {
 	fixed  bool
 }
 
-func (e *Switch) value() click.Value { return click.IntRange(&e.output, -1<<31, e.Outputs()-1) }
+func (e *Switch) value() click.Value { return portNumber(&e.output, e.Outputs()) }
 
 // Configure implements click.Element.
 func (e *Switch) Configure(a *click.Args) {
@@ -95,7 +111,7 @@ type InputSwitch struct {
 	input int
 }
 
-func (e *InputSwitch) value() click.Value { return click.IntRange(&e.input, -1<<31, e.Inputs()-1) }
+func (e *InputSwitch) value() click.Value { return portNumber(&e.input, e.Inputs()) }
 
 // Configure implements click.Element.
 func (e *InputSwitch) Configure(a *click.Args) { a.Parse(click.May("INPUT", e.value())) }

@@ -1,6 +1,7 @@
 package standard
 
 import (
+	"fmt"
 	"strconv"
 
 	"github.com/janos-os/janos/click"
@@ -13,10 +14,10 @@ func init() {
 		Doc: click.Doc{
 			Group: "standard", Title: "pulls packets and pushes them on",
 			Args: []string{
-				"BURST: Packets to move at a time; default 1.", "ACTIVE: Whether to work now; default true.",
+				"BURST: Packets to move at a time, at most 256; a negative number moves as many as come; default 1.", "ACTIVE: Whether to work now; default true.",
 				"LIMIT: How many packets to move in all; -1, the default, is no limit.",
 			},
-			Handlers: []string{"count (r): Packets moved.", "active (rw): The ACTIVE argument.", "limit (rw): The LIMIT argument.", "reset (w): Sets the count to zero."},
+			Handlers: []string{"count (r): Packets moved.", "active (rw): The ACTIVE argument.", "limit (rw): The LIMIT argument.", "burst (rw): The BURST argument.", "reset (w): Sets the count to zero."},
 			Example:  "Queue -> Unqueue(32) -> ...;", See: []string{"RatedUnqueue", "DelayUnqueue", "LinkUnqueue"},
 		},
 	})
@@ -36,8 +37,28 @@ type Unqueue struct {
 // Configure implements click.Element.
 func (e *Unqueue) Configure(a *click.Args) {
 	e.burst, e.limit, e.active = 1, -1, true
-	a.Parse(click.May("BURST", click.IntRange(&e.burst, 1, packet.MaxBatch)),
+	a.Parse(click.May("BURST", e.setBurst),
 		click.Key("ACTIVE", click.Bool(&e.active)), click.Key("LIMIT", click.IntRange(&e.limit, -1, 1<<62)))
+}
+
+func (e *Unqueue) setBurst(s string, a *click.Args) error {
+	n := 0
+	if err := click.IntRange(&n, -1<<31, packet.MaxBatch)(s, a); err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("0 would move nothing; ACTIVE is for that")
+	}
+	e.burst = n
+	return nil
+}
+
+// Inherit implements click.Inheritor: counting goes on.
+func (e *Unqueue) Inherit(old click.Element) error {
+	if o, ok := old.(*Unqueue); ok {
+		e.count = o.count
+	}
+	return nil
 }
 
 // Initialize implements click.Initializer.
@@ -50,6 +71,9 @@ func (e *Unqueue) Initialize() error {
 
 func (e *Unqueue) run() (int, bool) {
 	n := e.burst
+	if n < 0 {
+		n = packet.MaxBatch
+	}
 	if e.limit >= 0 {
 		n = min(n, int(uint64(e.limit)-min(e.count, uint64(e.limit))))
 	}
@@ -69,5 +93,6 @@ func (e *Unqueue) AddHandlers(h *click.Handlers) {
 	h.Count("count", &e.count)
 	h.Value("active", func() string { return strconv.FormatBool(e.active) }, after(click.Bool(&e.active), e.task.Schedule))
 	h.Value("limit", func() string { return strconv.Itoa(e.limit) }, after(click.IntRange(&e.limit, -1, 1<<62), e.task.Schedule))
+	h.Value("burst", func() string { return strconv.Itoa(e.burst) }, e.setBurst)
 	h.Write("reset", func(string) error { e.count = 0; e.task.Schedule(); return nil })
 }
