@@ -207,12 +207,15 @@ func BenchmarkDecision(b *testing.B) {
 func BenchmarkCutPath(b *testing.B) {
 	run := func(b *testing.B, name string, p *ebpf.Program, frame []byte) {
 		b.Run(name, func(b *testing.B) {
-			got, took, err := p.Benchmark(frame, max(b.N, 1<<20), nil)
+			const runs = 1 << 22 // the kernel says only how many whole ns one takes
+			start := time.Now()
+			got, _, err := p.Benchmark(frame, runs, nil)
+			took := time.Since(start)
 			must(b, err)
 			if got != xdpRedirect {
 				b.Fatalf("the program returns %d, want %d", got, xdpRedirect)
 			}
-			b.ReportMetric(float64(took.Nanoseconds()), "ns/packet")
+			b.ReportMetric(float64(took.Nanoseconds())/runs, "ns/packet")
 		})
 	}
 	ip := demux.Tuple{Offset: 12, Value: []byte{8, 0}}
@@ -250,7 +253,9 @@ func BenchmarkCutPath(b *testing.B) {
 			must(b, err)
 			defer least.Close()
 			run(b, "redirect", least, frame)
-			run(b, "entry", l.programs.entry, frame)
+			if c.name != "1 key, addresses" { // the frame of a test run stays changed, and is not ours then
+				run(b, "entry", l.programs.entry, frame)
+			}
 			run(b, "decision", l.programs.decision, frame)
 		})
 	}

@@ -125,20 +125,25 @@ func load(name string, ins asm.Instructions) (*ebpf.Program, error) {
 func entryCode(slots int, mac [6]byte, promisc bool) asm.Instructions {
 	var ins asm.Instructions
 	if !promisc {
+		var eight [8]byte
+		copy(eight[:], mac[:])
+		own, cut := binary.NativeEndian.Uint64(eight[:])<<16, asm.LSh.Imm(asm.R4, 16)
+		if binary.NativeEndian.Uint16([]byte{0, 1}) == 1 { // the last bytes are the lowest
+			own, cut = own>>32, asm.RSh.Imm(asm.R4, 16)
+		}
 		ins = append(ins,
 			asm.LoadMem(asm.R2, asm.R1, mdData, asm.Word),
 			asm.LoadMem(asm.R3, asm.R1, mdDataEnd, asm.Word),
 			asm.Mov.Reg(asm.R4, asm.R2),
 			asm.Add.Imm(asm.R4, demux.EtherLen),
 			asm.JGT.Reg(asm.R4, asm.R3, "pass"),
+			asm.LoadMem(asm.R4, asm.R2, 0, asm.DWord), // and two bytes more
+			cut,
+			asm.LoadImm(asm.R5, int64(own), asm.DWord),
+			asm.JEq.Reg(asm.R4, asm.R5, "ours"),
 			asm.LoadMem(asm.R4, asm.R2, 0, asm.Byte),
 			asm.And.Imm(asm.R4, 1), // groups
-			asm.JNE.Imm(asm.R4, 0, "ours"),
-			asm.LoadMem(asm.R4, asm.R2, 0, asm.Word),
-			asm.LoadImm(asm.R5, int64(binary.NativeEndian.Uint32(mac[:4])), asm.DWord),
-			asm.JNE.Reg(asm.R4, asm.R5, "pass"),
-			asm.LoadMem(asm.R4, asm.R2, 4, asm.Half),
-			asm.JNE.Imm(asm.R4, int32(binary.NativeEndian.Uint16(mac[4:])), "pass"),
+			asm.JEq.Imm(asm.R4, 0, "pass"),
 		)
 	}
 	return append(ins,

@@ -263,10 +263,17 @@ func (c *cuts) newHead(place uint32, l *Link, cut *nodeos.Cut, out *Link) (h uin
 func wordOf(cut *nodeos.Cut, h uint32, b *[headSize]byte) uint64 {
 	get := func(off int) uint64 { return uint64(binary.NativeEndian.Uint32(b[off:])) }
 	w := get(headOut)<<wordOut | get(headCut)<<wordCut | uint64(h)<<wordHead
-	if !cut.Whole {
+	most := min(get(headMost), get(headFits))
+	switch {
+	case cut.Whole:
+		w |= wordWhole
+	case get(headLen) == demux.EtherLen && get(headFlags)&(headTyped|headKeepType|headHops) == headTyped|headKeepType|headHops:
+		w |= wordHop
+		most += demux.EtherLen
+	default:
 		return w
 	}
-	w |= wordShort | min(get(headMost), get(headFits), 1<<16-1)<<wordFits
+	w |= min(most, 1<<16-1) << wordFits
 	if get(headFlags)&headUnfinished != 0 {
 		w |= wordUnfinished
 	}

@@ -19,8 +19,9 @@ import (
 //  4. the headers are written, with what depends on the payload: its type, lengths, the checksum of IPv4
 //  5. the packet is counted and redirected to the interface of the head
 //
-// Whole frames, of which nothing is changed, take a shorter way, for which the channel's cell has all that it takes beside the head's number. What needs more than a
-// comparison there (a bucket that is empty, a frame that is too long or may have an unfinished checksum) goes the long way, which judges it from the start.
+// Whole frames, of which nothing is changed, take a shorter way, for which the channel's cell has all that it takes beside the head's number; so do packets of IPv4 whose frames get
+// other addresses only, as most of a router's. What needs more than a comparison there (a bucket that is empty, a frame that is too long or may have an unfinished checksum, a
+// hop limit that is used up, options, tags) goes the long way, which judges it from the start.
 
 // A head, by bytes. Fields of headers are as on the wire, the others numbers.
 const (
@@ -54,9 +55,10 @@ const (
 
 // Flags of such a word.
 const (
-	wordShort      = 1 // the short way may be tried
+	wordWhole      = 1 // whole frames: the short way may be tried
 	wordUnfinished = 2 // headUnfinished
 	wordRated      = 4 // headRated
+	wordHop        = 8 // frames get other addresses, nothing more, and packets one hop less: the short way may be tried
 )
 
 // Flags of a head. Without any of them step 2 looks at the packet's length only.
@@ -196,33 +198,34 @@ func (c *cutGen) unless(flags int32, label string) {
 	c.add(asm.And.Imm(asm.R1, flags), asm.JEq.Imm(asm.R1, 0, label))
 }
 
-// short is the way of whole frames. R7 is the word of the cell, R8 the address of the counters.
+// short is the way of frames that leave as long as they came: whole ones, and those of IPv4 without options for the next hop. R7 is the word of the cell, R8 the
+// address of the counters.
 func (c *cutGen) short(m cutMaps, word int16) {
-	counted, rated := c.label(), c.label()
+	whole, hop, look, counted, pay, paid, rewrite, redirect := c.label(), c.label(), c.label(), c.label(), c.label(), c.label(), c.label(), c.label()
+	is := func(flag int32, label string) { c.add(asm.JSet.Imm(asm.R7, flag, label)) }
+	lookup := func(fd int, field int32) {
+		c.add(
+			asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, field), asm.And.Imm(asm.R1, 0xffff),
+			asm.StoreMem(asm.RFP, cutKey, asm.R1, asm.Word),
+			asm.LoadMapPtr(asm.R1, fd), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, cutKey),
+			asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "socket"),
+		)
+	}
 	c.place("cut")
-	c.add(
-		asm.LoadMem(asm.R7, asm.R0, word, asm.DWord),
-		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, wordShort), asm.JEq.Imm(asm.R1, 0, "cut_long"),
-		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, wordFits), asm.JGT.Reg(asm.R9, asm.R1, "cut_long"),
-		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, wordUnfinished), asm.JEq.Imm(asm.R1, 0, counted),
-	)
-	c.plain("cut_long", counted)
+	c.add(asm.LoadMem(asm.R7, asm.R0, word, asm.DWord))
+	is(wordWhole, whole)
+	is(wordHop, hop)
+	c.add(asm.Ja.Label("cut_long"))
+	c.place(whole)
+	c.add(asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, wordFits), asm.JGT.Reg(asm.R9, asm.R1, "cut_long"))
+	is(wordUnfinished, look)
 	c.place(counted)
-	c.add(
-		asm.Mov.Reg(asm.R1, asm.R7), asm.RSh.Imm(asm.R1, wordCut), asm.And.Imm(asm.R1, 0xffff),
-		asm.StoreMem(asm.RFP, cutKey, asm.R1, asm.Word),
-		asm.LoadMapPtr(asm.R1, m.counts), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, cutKey),
-		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "socket"),
-		asm.Mov.Reg(asm.R8, asm.R0),
-		asm.Mov.Reg(asm.R1, asm.R7), asm.And.Imm(asm.R1, wordRated), asm.JEq.Imm(asm.R1, 0, rated),
-		asm.LoadMem(asm.R3, asm.RFP, claimCell, asm.DWord),
-		asm.LoadMem(asm.R1, asm.R3, word+8, asm.DWord), asm.Mul.Reg(asm.R1, asm.R9),
-		asm.LoadMem(asm.R2, asm.R8, cutLocal, asm.DWord),
-		asm.JLT.Reg(asm.R2, asm.R1, "cut_empty"),
-		asm.Sub.Reg(asm.R2, asm.R1),
-		asm.StoreMem(asm.R8, cutLocal, asm.R2, asm.DWord),
-	)
-	c.place(rated)
+	lookup(m.counts, wordCut)
+	c.add(asm.Mov.Reg(asm.R8, asm.R0))
+	is(wordRated, pay)
+	c.place(paid)
+	is(wordHop, rewrite)
+	c.place(redirect)
 	c.add(
 		asm.LoadMapPtr(asm.R1, m.out),
 		asm.Mov.Reg(asm.R2, asm.R7), asm.RSh.Imm(asm.R2, wordOut), asm.And.Imm(asm.R2, 0xff),
@@ -231,15 +234,70 @@ func (c *cutGen) short(m cutMaps, word int16) {
 		asm.JNE.Imm(asm.R0, xdpRedirect, "cut_away"),
 	)
 	c.count()
+
+	c.place(look)
+	c.plain("cut_long", counted)
+	c.add(asm.Ja.Label(counted))
+
+	c.place(hop)
+	c.add(
+		asm.JNE.Imm(asm.R8, demux.EtherLen, "cut_long"),
+		asm.LoadMem(asm.R2, asm.R6, mdData, asm.Word), asm.LoadMem(asm.R3, asm.R6, mdDataEnd, asm.Word),
+		asm.Mov.Reg(asm.R1, asm.R3), asm.Sub.Reg(asm.R1, asm.R2), asm.JNE.Reg(asm.R1, asm.R9, "cut_long"), // something behind the payload
+	)
+	c.follow(asm.R2, demux.EtherLen+demux.IPv4Len, "cut_long")
+	c.option(asm.R2, "cut_long")
+	c.add(asm.LoadMem(asm.R1, asm.R2, demux.EtherLen+8, asm.Byte), asm.JGT.Imm(asm.R1, 1, whole), asm.Ja.Label("cut_long"))
+
+	c.place(pay)
+	c.add(
+		asm.LoadMem(asm.R3, asm.RFP, claimCell, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R3, word+8, asm.DWord), asm.Mul.Reg(asm.R1, asm.R9),
+		asm.LoadMem(asm.R2, asm.R8, cutLocal, asm.DWord),
+		asm.JLT.Reg(asm.R2, asm.R1, "cut_empty"),
+		asm.Sub.Reg(asm.R2, asm.R1),
+		asm.StoreMem(asm.R8, cutLocal, asm.R2, asm.DWord),
+		asm.Ja.Label(paid),
+	)
+
+	c.place(rewrite)
+	lookup(m.heads, wordHead)
+	c.add(
+		asm.Sub.Imm(asm.R9, demux.EtherLen),
+		asm.LoadMem(asm.R2, asm.R6, mdData, asm.Word), asm.LoadMem(asm.R3, asm.R6, mdDataEnd, asm.Word),
+	)
+	c.follow(asm.R2, demux.EtherLen+demux.IPv4Len, "cut_never") // it has been seen to be there
+	less := int32(binary.NativeEndian.Uint16([]byte{0xfe, 0xff}))
+	c.add(
+		asm.LoadMem(asm.R1, asm.R0, headMACs, asm.DWord), asm.StoreMem(asm.R2, 0, asm.R1, asm.DWord),
+		asm.LoadMem(asm.R1, asm.R0, headMACs+8, asm.Word), asm.StoreMem(asm.R2, 8, asm.R1, asm.Word),
+		asm.LoadMem(asm.R1, asm.R2, demux.EtherLen+8, asm.Byte), asm.Sub.Imm(asm.R1, 1), asm.StoreMem(asm.R2, demux.EtherLen+8, asm.R1, asm.Byte),
+		// As lower has it: of a field that is 256 less, the complement and the new value are always 0xfeff together, and one carry is the most.
+		asm.LoadMem(asm.R0, asm.R2, demux.EtherLen+10, asm.Half), asm.Xor.Imm(asm.R0, 0xffff), asm.Add.Imm(asm.R0, less),
+	)
+	c.fold()
+	c.add(asm.Xor.Imm(asm.R0, 0xffff), asm.StoreMem(asm.R2, demux.EtherLen+10, asm.R0, asm.Half), asm.Ja.Label(redirect))
+
 	c.place("cut_away")
 	c.add(asm.StoreMem(asm.RFP, cutCounts, asm.R8, asm.DWord), asm.Ja.Label("cut_gone"))
+	c.place("cut_never")
+	c.add(asm.StoreMem(asm.RFP, cutCounts, asm.R8, asm.DWord), asm.Ja.Label("cut_short"))
 	c.place("cut_empty")
+	c.add(asm.Mov.Imm(asm.R8, demux.EtherLen))
+	is(wordHop, "cut_long")
 	c.add(asm.Mov.Imm(asm.R8, 0))
 	c.place("cut_long")
 	c.add(asm.LoadMem(asm.R0, asm.RFP, claimCell, asm.DWord))
 }
 
-// plain goes to done if a whole frame carries UDP or TCP in IPv4 without options and its checksum is not unfinished, or carries something else in such a header,
+// option goes to label unless the frame at p, of which that much has been seen to be there, is of IPv4 without options. R1 is lost.
+func (c *cutGen) option(p asm.Register, label string) {
+	begin := binary.NativeEndian.Uint32([]byte{demux.EtherTypeIPv4 >> 8, demux.EtherTypeIPv4 & 0xff, 0x45, 0})
+	mask := binary.NativeEndian.Uint32([]byte{0xff, 0xff, 0xff, 0})
+	c.add(asm.LoadMem(asm.R1, p, demux.EtherLen-2, asm.Word), asm.And.Imm(asm.R1, int32(mask)), asm.JNE.Imm32(asm.R1, int32(begin), label))
+}
+
+// plain goes to done if a frame carries UDP or TCP in IPv4 without options and its checksum is not unfinished, or carries something else in such a header,
 // and to other if more has to be looked at. The checksum is unfinished if it is not 0 and equal to the sum of the pseudo-header, of 16-bit words with carries added.
 // That is so if their difference is a multiple of 65,535, and this if it does not get larger than the quotient of 2^64-1 by 65,535 when it is multiplied by the
 // inverse of 65,535 (Granlund and Montgomery, Division by Invariant Integers using Multiplication, section 9). The words are in the order of the machine: changing it multiplies
@@ -252,13 +310,11 @@ func (c *cutGen) plain(other, done string) {
 		ipAt    = demux.EtherLen
 		l4At    = ipAt + demux.IPv4Len
 	)
-	begin := binary.NativeEndian.Uint32([]byte{demux.EtherTypeIPv4 >> 8, demux.EtherTypeIPv4 & 0xff, 0x45, 0})
-	mask := binary.NativeEndian.Uint32([]byte{0xff, 0xff, 0xff, 0})
 	udp, sum := c.label(), c.label()
 	c.add(asm.LoadMem(asm.R2, asm.R6, mdData, asm.Word), asm.LoadMem(asm.R3, asm.R6, mdDataEnd, asm.Word))
 	c.follow(asm.R2, l4At+demux.UDPLen, other)
+	c.option(asm.R2, other)
 	c.add(
-		asm.LoadMem(asm.R1, asm.R2, ipAt-2, asm.Word), asm.And.Imm(asm.R1, int32(mask)), asm.JNE.Imm32(asm.R1, int32(begin), other),
 		asm.LoadMem(asm.R5, asm.R2, ipAt+9, asm.Byte),
 		asm.JEq.Imm(asm.R5, demux.ProtoUDP, udp), asm.JNE.Imm(asm.R5, demux.ProtoTCP, done),
 	)

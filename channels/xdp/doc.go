@@ -34,7 +34,8 @@
 //
 // A link is a nodeos.Cutter: what a cut-through channel takes is rewritten by the program and redirected to the interface of another link of the node, by a
 // devmap, and does not come to user space. The instructions are the same for all channels. What one of them does is in an element of an array, its head; changing where
-// a channel leads writes another head and stores its number in the channel's cell, so that each packet leaves by one head. Old heads are written again
+// a channel leads writes another head and stores its number in the channel's cell, so that each packet leaves by one head. Frames of which nothing is changed take a shorter way, for
+// which that word of the cell is enough. Old heads are written again
 // after the kernel has waited for programs that may be reading them. Counters are those of each processor, a bit rate is a token bucket whose
 // clock is read only when it is empty. The tests compare the bytes with those of user space.
 //
