@@ -10,6 +10,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
+	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/sys"
 )
@@ -66,6 +67,10 @@ func openLiveOut(ifname string, dst, src [6]byte, port uint16, ports, chunk int)
 		return nil, errs.New(errs.NotFound, "interface %s: %w", ifname, err)
 	}
 	o := &liveOut{chunk: chunk, mix: 1, frame: frame64(dst, src, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 1, 2}, 1024, port)}
+	// A checksum, as most packets have one, so that what looks at it is measured. It cannot be right for all, and nothing on the way needs it to be; it is not the sum of the
+	// pseudo-header, by which unfinished checksums are known.
+	addrs := o.frame[26:34]
+	binary.BigEndian.PutUint16(o.frame[40:], demux.Fold(demux.Sum(uint64(demux.ProtoUDP)+uint64(len(o.frame)-34), addrs)))
 	defer func() {
 		if err != nil {
 			_ = o.close()
