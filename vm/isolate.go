@@ -98,6 +98,24 @@ func (i *Isolate) Data() any { return i.spec.Data }
 // Memory returns the bytes that it holds, as they are charged.
 func (i *Isolate) Memory() int64 { return i.total.Load() }
 
+// Usage is what an isolate holds, in bytes as they are charged, without its children.
+type Usage struct {
+	Linear   int64 `json:"linear"`   // linear memory
+	Stacks   int64 `json:"stacks"`   // call stacks, and the goroutine of a process
+	Tables   int64 `json:"tables"`   // of functions
+	Engine   int64 `json:"engine"`   // what the engine keeps for instances
+	Handles  int64 `json:"handles"`  // and the slots of their table
+	Links    int64 `json:"links"`    // that it made, with their queues
+	Segments int64 `json:"segments"` // that it has handles of, in full
+	Code     int64 `json:"code"`     // that it loaded itself
+}
+
+// Usage returns what the isolate holds. Fuel and time are in its account only. While the isolate runs the numbers are of slightly different moments.
+func (i *Isolate) Usage() Usage {
+	n := func(u use) int64 { return i.held[u].Load() }
+	return Usage{n(useLinear), n(useStack), n(useTable), n(useEngine), n(useHandles), n(useLinks), n(useSegments), n(useCode)}
+}
+
 // Kill ends the isolate without asking it: every further evaluation ends with a Fault, and the present one when it
 // next leaves a host function; a process ends within a quantum, or when its kernel call is done. It does not wait, and may be called from any
 // goroutine, more than once; the first reason counts. What an instance has that the caller made is freed by Close, by the goroutine that

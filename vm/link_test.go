@@ -623,3 +623,45 @@ func TestFlood(t *testing.T) {
 	}
 	l.Close()
 }
+
+// TestUsage: everything that an isolate holds is in its account, by kind, and a table is charged for what it may grow to.
+func TestUsage(t *testing.T) {
+	for _, m := range modes {
+		r := newVMRig(t, m, 1)
+		ask := r.link(LinkSpec{})
+		i := r.isolate(nil, resctl.Amounts{})
+		if u := i.Usage(); u != (Usage{}) {
+			t.Errorf("new: %+v", u)
+		}
+		own, err := r.e.NewLink(i, LinkSpec{Queue: 2, Bytes: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.NewSegment(make([]byte, 1000), MayUse); err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile("testdata/process_vm.wasm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := i.Load(b, r.class); err != nil {
+			t.Fatal(err)
+		}
+		r.spawn(i, own, ask, echoes, 0)
+		u := i.Usage()
+		mod := r.code.entry.mod
+		if u.Links != linkBytes+2*(100+slotBytes) || u.Segments != 1000+segmentBytes || u.Handles != 3*(HandleBytes+handleSlot) || u.Code != r.e.codeCharge(mod) ||
+			u.Linear != int64(mod.MemoryMin)<<16 || u.Stacks < processBytes+16*int64(mod.Stack) || u.Tables != 8*int64(mod.Table) || u.Engine == 0 {
+			t.Errorf("%v: %+v", m, u)
+		}
+		if sum := u.Linear + u.Stacks + u.Tables + u.Engine + u.Handles + u.Links + u.Segments + u.Code; sum != i.Memory() || sum != i.spec.Account.Use(resctl.Memory) {
+			t.Errorf("%v: %d in all, the account has %d", m, sum, i.spec.Account.Use(resctl.Memory))
+		}
+		i.Halt(0)
+		end(i)
+		if u := i.Usage(); u != (Usage{}) {
+			t.Errorf("at the end: %+v", u)
+		}
+		ask.Close()
+	}
+}
