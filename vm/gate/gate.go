@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"sort"
@@ -94,7 +95,7 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 		return nil, err
 	}
 	w := d.rewrite()
-	m := &Module{Wasm: w.out.b, Types: len(d.types) + len(w.extra), Code: w.code, Functions: len(d.funcs), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
+	m := &Module{Wasm: bytes.Clone(w.out.b), Types: len(d.types) + len(w.extra), Code: w.code, Functions: len(d.funcs), Stack: d.deepest, SegmentState: d.segmentState, first: len(d.imports), constants: map[string]int32{}}
 	for _, i := range d.imports {
 		m.Imports = append(m.Imports, cfg.Imports[i].Module+"."+cfg.Imports[i].Name)
 	}

@@ -62,6 +62,7 @@ type export struct {
 // decoded is the module between decoding and rewriting.
 type decoded struct {
 	cfg     *Config
+	size    int // of the input
 	types   []Sig
 	imports []int    // index into Config.Imports
 	impType []uint32 // type index of each import
@@ -126,7 +127,7 @@ func (d *decoded) decode(b []byte) *Error {
 		r.fail(errs.Invalid, r.pos, notWasm, "WebAssembly version %d, want 1", v)
 		return r.err
 	}
-	d.start = -1
+	d.start, d.size = -1, len(b)
 	last, codes := 0, -1
 	for r.more() {
 		at := r.pos

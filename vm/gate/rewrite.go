@@ -68,6 +68,9 @@ type open struct {
 func (d *decoded) rewrite() *rewriter {
 	w := &rewriter{d: d, fuel: uint32(len(d.globals)), multi: map[uint32]uint32{}, enter: -1}
 	w.slots = w.fuel + 1
+	n := d.size + d.size/2 + 512
+	room := make([]byte, 3*n)
+	w.out.b, w.sec.b, w.body.b = room[:0:n], room[n:n:2*n], room[2*n:2*n:3*n]
 	w.outType = w.addType(Sig{Params: []Type{I32}})
 	for i := range d.funcs {
 		f := &d.funcs[i]
