@@ -44,3 +44,48 @@ func TestDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestMeteringDocumented compares the tables in docs/metering.md with the price list.
+func TestMeteringDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metering.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		fmt.Sprintf("`gate.Version` is %d.", Version),
+		fmt.Sprintf("constants, `local.*` | %d |", costOne),
+		fmt.Sprintf("`unreachable` | %d |", costFree),
+		fmt.Sprintf("conversions between integers | %d |", costOne),
+		fmt.Sprintf("`global.*` | %d |", costMemory),
+		fmt.Sprintf("| floating point arithmetic, comparisons, conversions | %d |", costFloat),
+		fmt.Sprintf("| `br_table` | %d |", costBranchTable),
+		fmt.Sprintf("`call` | %d |", max(costDivide, costCall)),
+		fmt.Sprintf("| `call_indirect` | %d |", costCallIndirect),
+		fmt.Sprintf("| floating point division and square root | %d |", costRoot),
+		fmt.Sprintf("`init` | %d, and 1 for each full %d bytes |", costBulk, 1<<bulkShift),
+		fmt.Sprintf("`elem.drop` | %d, and for the first two %d for an entry |", costBulk, 1<<tableShift),
+		fmt.Sprintf("| `memory.grow` | %d, and %d for a page asked for |", costGrow, 1<<growShift),
+		fmt.Sprintf("| each region, besides | %d |", costRegion),
+		fmt.Sprintf("max(%d, %d + parameters", minFrame, frameOverhead),
+		fmt.Sprintf("the class's limit, %d)", HandlerLimits().Stack),
+	} {
+		if !strings.Contains(string(text), row) {
+			t.Errorf("docs/metering.md does not say %q", row)
+		}
+	}
+	// What the table says of groups of instructions holds for each of them.
+	for op, want := range map[int]uint8{opBlock: costFree, opLoop: costRegion, opElse: costFree, opEnd: costFree, opNop: costFree, opDrop: costFree, opUnreachable: costFree,
+		opIf: costOne, opBr: costOne, opBrIf: costOne, opReturn: costOne, opSelect: costOne, opI32Const: costOne, opI64Const: costOne, opF32Const: costOne, opF64Const: costOne,
+		opLocalGet: costOne, opLocalSet: costOne, opLocalTee: costOne, opMemorySize: costMemory, opGlobalGet: costMemory, opGlobalSet: costMemory,
+		opDataDrop: costBulk, opElemDrop: costBulk, 0x6d: costDivide, 0x70: costDivide, 0x7f: costDivide, 0x82: costDivide, 0x95: costRoot, 0xa3: costRoot, 0x91: costRoot, 0x9f: costRoot} {
+		if got := ops[op].cost; got != want {
+			t.Errorf("instruction %#x costs %d, the table says %d", op, got, want)
+		}
+	}
+	for op := range ops {
+		o := &ops[op]
+		if o.known && o.imm == immNone && o.params != "" && o.isFloat() && o.cost != costFloat && o.cost != costRoot {
+			t.Errorf("instruction %#x of floating point costs %d", op, o.cost)
+		}
+	}
+}
