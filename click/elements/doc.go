@@ -18,4 +18,5 @@ import (
 	_ "github.com/janos-os/janos/click/elements/rewrite"
 	_ "github.com/janos-os/janos/click/elements/standard"
 	_ "github.com/janos-os/janos/click/elements/tcpudp"
+	_ "github.com/janos-os/janos/click/elements/test"
 )

@@ -47,7 +47,7 @@ func (e *RatedSource) Configure(a *click.Args) {
 	var bw uint64
 	byBytes := false
 	a.Parse(append(params,
-		click.May("DATA", click.Bytes(&e.data)),
+		click.May("DATA", click.Bytes(&e.raw)),
 		click.May("RATE", click.IntRange(&e.rate, 0, 1e9)),
 		click.May("LIMIT", click.IntRange(&e.limit, -1, 1<<62)),
 		click.May("ACTIVE", click.Bool(&e.active)),
@@ -57,6 +57,14 @@ func (e *RatedSource) Configure(a *click.Args) {
 		e.rate = int(bw) / max(len(e.data), 1)
 	}
 	e.bucket = bucket{rate: uint64(e.rate), size: uint64(max(e.rate, 1))}
+}
+
+// Inherit implements click.Inheritor: counting goes on.
+func (e *RatedSource) Inherit(old click.Element) error {
+	if o, ok := old.(*RatedSource); ok {
+		e.inherit(&o.source)
+	}
+	return nil
 }
 
 // Initialize implements click.Initializer.

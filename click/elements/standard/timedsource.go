@@ -18,6 +18,7 @@ func init() {
 				"LIMIT: How many packets to make; -1, the default, is no limit.",
 				"ACTIVE: Whether to make packets now; default true.",
 				"LENGTH: Repeats or cuts DATA to so many bytes.",
+				"HEADROOM: Bytes of room in front of the data, at most 1024; by default the node's.",
 				"STOP: Stop the router after the last packet.",
 			},
 			Handlers: append([]string{"interval (rw): The INTERVAL argument."}, sourceHandlers...),
@@ -40,13 +41,21 @@ func (e *TimedSource) Configure(a *click.Args) {
 	e.interval = 500 * time.Millisecond
 	a.Parse(append(params,
 		click.May("INTERVAL", click.Duration(&e.interval)),
-		click.May("DATA", click.Bytes(&e.data)),
+		click.May("DATA", click.Bytes(&e.raw)),
 		click.May("LIMIT", click.IntRange(&e.limit, -1, 1<<62)),
-		click.May("ACTIVE", click.Bool(&e.active)))...)
+		click.May("ACTIVE", click.Bool(&e.active)), click.Key("HEADROOM", click.IntRange(&e.headroom, 0, 1024)))...)
 	e.finish(a)
 	if e.interval <= 0 {
 		a.Errorf("INTERVAL: must be more than zero")
 	}
+}
+
+// Inherit implements click.Inheritor: counting goes on.
+func (e *TimedSource) Inherit(old click.Element) error {
+	if o, ok := old.(*TimedSource); ok {
+		e.inherit(&o.source)
+	}
+	return nil
 }
 
 // Initialize implements click.Initializer.
@@ -86,7 +95,7 @@ func (e *TimedSource) tick() {
 func (e *TimedSource) AddHandlers(h *click.Handlers) {
 	e.handlers(h, e.wake)
 	var d time.Duration
-	h.Value("interval", func() string { return e.interval.String() }, func(s string, a *click.Args) error {
+	h.Value("interval", func() string { return timeText(e.interval) }, func(s string, a *click.Args) error {
 		if err := click.Duration(&d)(s, a); err != nil {
 			return err
 		}
