@@ -126,7 +126,8 @@ func (p *port) Passed() bool {
 	return true
 }
 
-// Send implements nodeos.Port. A frame that others view too is copied; all others are sent from where they lie.
+// Send implements nodeos.Port. A frame that others view too is copied; all others are sent from where they lie. As many as the kernel sends in one call are
+// sent at once: it takes no call more than at the end of the turn, and they come back while they are in the processor's caches.
 func (p *port) Send(c *packet.Cache, b *packet.Batch) {
 	size, limit, room := p.of.frameSize, p.of.limit, p.room()
 	for _, k := range b.Packets() {
@@ -144,6 +145,9 @@ func (p *port) Send(c *packet.Cache, b *packet.Batch) {
 		p.tx.PutTx(uint64(id)*size+uint64(k.Headroom()), n)
 	}
 	b.Reset()
+	if p.flying >= sys.TxBudget {
+		p.Flush(c)
+	}
 }
 
 // room returns how many packets fit in the transmit ring and, when they were sent, in the completion ring.

@@ -11,6 +11,9 @@ import (
 // XDPHeadroom is how many bytes the kernel leaves free in front of a received packet, beside XSKSpec.Headroom.
 const XDPHeadroom = unix.XDP_PACKET_HEADROOM
 
+// TxBudget is how many packets one KickTx sends at most where they are copied (Linux 6.17; 32 before).
+const TxBudget = 256
+
 // XSKSpec says what an AF_XDP socket should be. Ring sizes are powers of two.
 type XSKSpec struct {
 	Ifindex, Queue int
@@ -158,7 +161,7 @@ func (x *XSK) setup(spec *XSKSpec) error {
 	}
 	if spec.Tx > 0 {
 		// More frames in one call (Linux 6.17) and a send buffer that holds them; without, it takes more calls.
-		_ = unix.SetsockoptInt(x.txfd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, min(spec.Tx, 256))
+		_ = unix.SetsockoptInt(x.txfd, unix.SOL_XDP, unix.XDP_MAX_TX_SKB_BUDGET, min(spec.Tx, TxBudget))
 		_ = unix.SetsockoptInt(x.txfd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, 2*spec.Tx*(spec.ChunkSize+1024))
 	}
 	var opts uint32
