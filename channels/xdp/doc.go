@@ -1,7 +1,7 @@
 // Package xdp is the link driver for Linux interfaces by AF_XDP sockets and an XDP program. The program decides in the kernel whose each
 // packet is; the kernel writes the node's packets straight into the node's packet memory.
 //
-// A link owns one AF_XDP socket for each receive queue of the interface and a program at its XDP hook. All sockets of a node share one
+// A link owns one AF_XDP socket for each receive queue of the interface, one for each worker that sends, and a program at its XDP hook. All sockets of a node share one
 // registration of its packet memory. With LinkSpec.Workers the queues are divided among these workers, so that there have to be as many; the kernel
 // gives a flow to one queue. A worker without a port of the link sends by another's. The life of a [Link]: [Open] attaches the program and binds the sockets, Claim gives the program its
 // rules, Attach lends the kernel frames and lets packets in, Detach closes the sockets and takes the frames back, Close removes the program.
