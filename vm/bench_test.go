@@ -2,6 +2,7 @@ package vm
 
 import (
 	"os"
+	"strconv"
 	"testing"
 
 	"github.com/janos-os/janos/resctl"
@@ -145,3 +146,21 @@ func benchFirst(b *testing.B, m Mode) {
 
 func BenchmarkFirstUseCompiled(b *testing.B)    { benchFirst(b, ModeCompiled) }
 func BenchmarkFirstUseInterpreter(b *testing.B) { benchFirst(b, ModeInterpreter) }
+
+// What the end of a quantum costs: a computation in the smallest and in the largest quanta, by its difference.
+func BenchmarkQuantum(b *testing.B) {
+	r := newProcRig(b, ModeCompiled, 1)
+	for _, quantum := range []int64{MinQuantum, DefaultQuantum, MaxQuantum} {
+		b.Run(strconv.FormatInt(quantum, 10), func(b *testing.B) {
+			quanta := 0
+			for b.Loop() {
+				i := r.isolate(&told{what: 4<<24 | 2_000_000}, resctl.Amounts{})
+				if err := i.start(r.code, StartSpec{Quantum: quantum}, func() { quanta++ }); err != nil {
+					b.Fatal(err)
+				}
+				end(i)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(quanta), "ns/quantum")
+		})
+	}
+}

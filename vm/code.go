@@ -85,11 +85,12 @@ type form struct {
 
 // Code is a loaded module. It is safe for concurrent use.
 type Code struct {
-	e       *Engine
-	entry   *entry
-	account codeAccount // nil: nobody
-	charged int64
-	once    sync.Once
+	e        *Engine
+	entry    *entry
+	account  codeAccount // nil: nobody
+	charged  int64
+	once     sync.Once
+	released bool // guarded by Engine.mu
 }
 
 // ID returns the hash of the module's bytes.
@@ -332,6 +333,9 @@ func (e *Engine) compile(ent *entry, kind int) error {
 // Release gives the code back. Instances of it may live on. Releasing twice is fine.
 func (c *Code) Release() {
 	c.once.Do(func() {
+		c.e.mu.Lock()
+		c.released = true
+		c.e.mu.Unlock()
 		c.e.drop(c.entry, false)
 		c.refund()
 	})

@@ -61,7 +61,7 @@ type Call struct {
 }
 
 // Instantiate makes an instance of code, debiting its memory before. Several instances, of
-// several codes, may be in one isolate. code must not be released yet; afterwards the instance keeps what it needs.
+// several codes, may be in one isolate. The instance keeps what it needs of code; if that has been released the error is errs.Dead.
 func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 	switch {
 	case code.e != i.e:
@@ -89,12 +89,17 @@ func (i *Isolate) instantiate(code *Code) (*Instance, error) {
 	}
 	in := &Instance{iso: i, code: code, ends: flagExit | flagHalt, binds: binds}
 	in.ctx = callContext{Context: context.Background(), in: in}
-	if err := in.begin(int(code.entry.best.Load())); err != nil {
-		return nil, err
-	}
 	i.e.mu.Lock()
+	if code.released {
+		i.e.mu.Unlock()
+		return nil, errs.New(errs.Dead, "vm: isolate %s: the code has been released", i.spec.Name)
+	}
 	code.entry.refs++
 	i.e.mu.Unlock()
+	if err := in.begin(int(code.entry.best.Load())); err != nil {
+		i.e.drop(code.entry, false)
+		return nil, err
+	}
 	i.mu.Lock()
 	i.instances = append(i.instances, in)
 	i.mu.Unlock()

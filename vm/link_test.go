@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -663,5 +664,93 @@ func TestUsage(t *testing.T) {
 			t.Errorf("at the end: %+v", u)
 		}
 		ask.Close()
+	}
+}
+
+// TestReleasedCode: code that has been released begins nothing, whoever still has a handle of it; what it began goes on.
+func TestReleasedCode(t *testing.T) {
+	r := newVMRig(t, ModeCompiled, 1)
+	b, err := os.ReadFile("testdata/process_vm.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner, user := r.isolate(nil, resctl.Amounts{}), r.isolate(nil, resctl.Amounts{})
+	code, err := owner.Load(b, r.class)
+	if err != nil {
+		t.Fatal(err)
+	}
+	owner.Halt(0)
+	<-owner.Done()
+	if err := user.Start(code, StartSpec{}); !errors.Is(err, errs.Dead) {
+		t.Error(err)
+	}
+	if n := user.Memory(); n != 0 {
+		t.Errorf("%d bytes for what was refused", n)
+	}
+	if _, err := owner.Load(b, r.class); !errors.Is(err, errs.Dead) {
+		t.Error(err)
+	}
+}
+
+// TestChurnOfProcesses: isolates with processes in every condition come and go, by two, and nothing is left: no bytes, no handles, no goroutines (TestMain).
+func TestChurnOfProcesses(t *testing.T) {
+	r := newVMRig(t, ModeCompiled, 2)
+	between := r.link(LinkSpec{Queue: 2})
+	acct, err := r.root.NewChild(resctl.Spec{Name: "churn", Limit: resctl.Amounts{resctl.Memory: 4 << 20}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.accts = append(r.accts, acct)
+	root, err := r.e.NewIsolate(IsolateSpec{Name: "churn", Account: acct, Handles: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	const rounds = 600
+	for n := range rounds {
+		if n == rounds/3 {
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+		}
+		var two [2]*Isolate
+		for k := range two {
+			if two[k], err = root.NewChild(ChildSpec{Name: string(rune('a' + k))}); err != nil {
+				t.Fatal(err)
+			}
+			r.spawn(two[k], between, between, []uint32{echoes, yields, produce, consume, passes}[(n+k*2)%5], 100)
+		}
+		switch n % 4 {
+		case 0:
+			two[0].Kill(nil)
+			two[1].Exit(1)
+		case 1:
+			two[1].Suspend()
+			two[0].Exit(1)
+			two[1].Halt(1)
+		case 2:
+			two[0].Halt(1)
+			two[0].Exit(1)
+			two[1].Kill(nil)
+		case 3:
+			two[0].Suspend()
+			two[0].Resume()
+			two[0].Halt(2)
+			two[1].Halt(2)
+		}
+		for _, i := range two {
+			if end(i); i.Memory() != 0 || i.Handles() != 0 {
+				t.Fatalf("round %d: %+v holds %d bytes and %d handles", n, i.Status(), i.Memory(), i.Handles())
+			}
+		}
+	}
+	if n := len(acct.Children()); n != 0 || root.Memory() != 0 || len(root.Children()) != 0 {
+		t.Errorf("%d accounts, %d bytes, %d children left", n, root.Memory(), len(root.Children()))
+	}
+	root.Halt(0)
+	between.Close()
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
+		t.Errorf("the heap grew by %d bytes", grown)
 	}
 }

@@ -80,7 +80,7 @@ type process struct {
 
 // Start begins the isolate's process: code, of a class of processes, on a goroutine of its own. It may be called once. Errors are
 // errs.Exists if there was one, errs.Dead if the isolate ends, errs.Invalid, and those of Instantiate. What goes wrong afterwards is in
-// Status. code must not be released yet; afterwards the process keeps what it needs.
+// Status. The process keeps what it needs of code.
 func (i *Isolate) Start(code *Code, spec StartSpec) error { return i.start(code, spec, nil) }
 
 func (i *Isolate) start(code *Code, spec StartSpec, onGrant func()) error {

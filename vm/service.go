@@ -25,7 +25,7 @@ type Service struct {
 	queue waiters // visitors that wait
 }
 
-// NewService makes an instance of code in the isolate that other isolates may visit. It ends with the isolate. code is of a class of handlers and must not be released yet.
+// NewService makes an instance of code in the isolate that other isolates may visit. It ends with the isolate. code is of a class of handlers.
 func (i *Isolate) NewService(code *Code) (*Service, error) {
 	if code.e != i.e || code.Class().process {
 		return nil, errs.New(errs.Invalid, "vm: isolate %s: a service is of a class of handlers of the same engine", i.spec.Name)

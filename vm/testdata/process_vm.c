@@ -140,9 +140,9 @@ static int32_t parent(void)
 	if (m < 0)
 		return m;
 	WANT(vm_child_status(c, st) == 0 && st[0] == 0);
-	m = vm_child_start(c, m, (uint8_t *)a + 8, sizeof a - 8, args.h, 2);
-	if (m < 0)
-		return m;
+	n = vm_child_start(c, m, (uint8_t *)a + 8, sizeof a - 8, args.h, 2);
+	if (n < 0)
+		return n;
 	if (args.n == 7) { /* it does not end of itself */
 		WANT(vm_child_suspend(c) == 0 && vm_child_resume(c) == 0);
 		WANT(vm_child_halt(c, 77) == 0);
@@ -150,6 +150,9 @@ static int32_t parent(void)
 	}
 	WANT(vm_child_wait(c, st) == 0);
 	WANT(st[0] == 3);
+	WANT(vm_child_start(c, m, a, 0, 0, 0) == -9);
+	c = vm_child_new(1 << 20, 100, 0, 8); /* the code went with the child that paid for it */
+	WANT(c > 0 && vm_child_start(c, m, a, 0, 0, 0) == -9);
 	return (int32_t)(st[1] << 16 | st[2]);
 }
 
