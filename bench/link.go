@@ -4,7 +4,10 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"fmt"
+	"runtime"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
@@ -27,7 +30,8 @@ func init() {
 	register(Scenario{Name: "vm-churn", Tier: "memory", Title: "isolates made and destroyed under load",
 		Text: "'handler' makes an isolate with an account of its own, evaluates once and closes both; 'process' makes one, " +
 			"starts a process that waits at a link, kills it and waits for its end; 'child' does so as a child of an isolate that stays. 'beside a load' is the rate of " +
-			"'process', by the clock, while a process sends to itself without end on the same processor. At the end " +
+			"'process', by the clock, while a process sends to itself without end on the same processor. 'killed after' is the time, by the clock, from the decision " +
+			"until a process that computes without end, beside another that does, has given everything back. At the end " +
 			"the trial fails if anything is still charged, or an isolate is left.",
 		Open: openVMChurn})
 }
@@ -302,7 +306,7 @@ func openVMChurn(e *Env) (Trial, error) {
 			n += 8
 		}
 		r.Add("beside a load", "isolates/s", float64(n)/e.Clock.Now().Sub(begin).Seconds())
-		return nil
+		return k.kills(r)
 	}
 	t.rows = append(t.rows,
 		opsRow{"handler", "isolate", func(n int) error {
@@ -344,4 +348,37 @@ func openVMChurn(e *Env) (Trial, error) {
 			return nil
 		}})
 	return t, nil
+}
+
+// kills measures how long it takes until a process that was killed is gone.
+func (k *talkers) kills(r *Round) error {
+	const kills = 200
+	if err := k.start(3, nil, nil, nil, nil); err != nil {
+		return err
+	}
+	beside := k.isos[len(k.isos)-1]
+	took := make([]time.Duration, 0, kills)
+	for range kills {
+		if err := k.start(3, nil, nil, nil, nil); err != nil {
+			return err
+		}
+		iso := k.isos[len(k.isos)-1]
+		k.isos = k.isos[:len(k.isos)-1]
+		for iso.Account().Use(resctl.Fuel) == 0 { // until it runs
+			runtime.Gosched()
+		}
+		begin := k.e.Clock.Now()
+		iso.Kill(nil)
+		<-iso.Done()
+		took = append(took, k.e.Clock.Now().Sub(begin))
+		if err := iso.Account().Close(); err != nil {
+			return err
+		}
+	}
+	slices.Sort(took)
+	r.Add("killed after, p50", "us", float64(took[kills/2].Nanoseconds())/1000)
+	r.Add("killed after, p99", "us", float64(took[kills*99/100].Nanoseconds())/1000)
+	beside.Kill(nil)
+	<-beside.Done()
+	return nil
 }

@@ -92,6 +92,9 @@ func (e *Engine) NewIsolate(spec IsolateSpec) (*Isolate, error) {
 // Name returns the name.
 func (i *Isolate) Name() string { return i.spec.Name }
 
+// Account returns who pays, or nil.
+func (i *Isolate) Account() *resctl.Account { return i.spec.Account }
+
 // Data returns what the spec had.
 func (i *Isolate) Data() any { return i.spec.Data }
 
