@@ -149,8 +149,7 @@ func (e *FTPPortMapper) translate(p *packet.Packet) bool {
 	if !ok {
 		return true
 	}
-	control, dir, ok := e.control.table.find(k)
-	if !ok {
+	if !e.control.table.has(k) {
 		e.failures++
 		return true
 	}
@@ -168,7 +167,8 @@ func (e *FTPPortMapper) translate(p *packet.Packet) bool {
 		}
 		ddir = 0
 	}
-	if !ok {
+	control, dir, known := e.control.table.find(k) // again, as the new flow may have taken its place
+	if !ok || !known {
 		e.failures++
 		return true
 	}
