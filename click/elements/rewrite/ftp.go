@@ -69,9 +69,9 @@ func (e *FTPPortMapper) Act(b *packet.Batch) {
 
 // command is a PORT command at the beginning of a payload.
 type command struct {
-	addr uint32
-	port uint16
-	end  int // of the numbers
+	addr       uint32
+	port       uint16
+	begin, end int // of the numbers
 }
 
 // parsePort reads a PORT command, which must end with a line feed, after a carriage return or not.
@@ -89,6 +89,7 @@ func parsePort(b []byte) (c command, ok bool) {
 	for at < len(b) && b[at] == ' ' {
 		at++
 	}
+	begin := at
 	var v [6]byte
 	for i := range v {
 		n, digits := 0, 0
@@ -107,7 +108,7 @@ func parsePort(b []byte) (c command, ok bool) {
 			at++
 		}
 	}
-	c = command{binary.BigEndian.Uint32(v[:]), binary.BigEndian.Uint16(v[4:]), at}
+	c = command{binary.BigEndian.Uint32(v[:]), binary.BigEndian.Uint16(v[4:]), begin, at}
 	for at < len(b) && b[at] == ' ' {
 		at++
 	}
@@ -117,16 +118,15 @@ func parsePort(b []byte) (c command, ok bool) {
 	return c, at < len(b) && b[at] == '\n' && c.port != 0
 }
 
-// appendPort appends a PORT command without the end of the line.
+// appendPort appends the numbers of a PORT command.
 func appendPort(b []byte, addr uint32, port uint16) []byte {
-	b = append(b, "PORT "...)
 	for _, v := range [6]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr), byte(port >> 8), byte(port)} {
 		b = append(strconv.AppendUint(b, uint64(v), 10), ',')
 	}
 	return b[:len(b)-1]
 }
 
-const maxPort = len("PORT 255,255,255,255,255,255")
+const maxPort = len("255,255,255,255,255,255")
 
 // translate rewrites p if it begins with a PORT command. It returns false if the packet is to be dropped.
 func (e *FTPPortMapper) translate(p *packet.Packet) bool {
@@ -176,14 +176,14 @@ func (e *FTPPortMapper) translate(p *packet.Packet) bool {
 
 	var buf [maxPort]byte
 	text := appendPort(buf[:0], to.src(), to.sport())
-	grow := len(text) - c.end
+	grow := len(text) - (c.end - c.begin)
 	if total+grow > 0xffff || grow > p.Tailroom()+len(h)-total {
 		e.failures++
 		return true
 	}
 	seq := binary.BigEndian.Uint32(tcp[4:])
 	line := len(tcp) - off
-	if !e.replace(p, hl, total, hl+off, c.end, text) {
+	if !e.replace(p, hl, total, hl+off+c.begin, c.end-c.begin, text) {
 		return false
 	}
 	e.commands++
@@ -208,7 +208,8 @@ func (e *FTPPortMapper) replace(p *packet.Packet, hl, total, off, n int, text []
 	if pad := len(p.Network()) - total; pad > 0 {
 		p.Take(pad)
 	}
-	old := demux.Sum(0, p.Network()[off:])
+	even := off &^ 1 // where a word of the checksum begins
+	old := demux.Sum(0, p.Network()[even:])
 	if grow > 0 {
 		if p.Put(grow) == nil {
 			return false
@@ -222,7 +223,7 @@ func (e *FTPPortMapper) replace(p *packet.Packet, hl, total, off, n int, text []
 		h = p.Network()
 	}
 	tcp := h[hl:]
-	sum := uint64(^fold(old)) + demux.Sum(0, h[off:]) + change16(uint16(total-hl), uint16(total-hl+grow))
+	sum := uint64(^fold(old)) + demux.Sum(0, h[even:]) + change16(uint16(total-hl), uint16(total-hl+grow))
 	binary.BigEndian.PutUint16(tcp[16:], adjust(binary.BigEndian.Uint16(tcp[16:]), sum))
 	binary.BigEndian.PutUint16(h[10:], adjust(binary.BigEndian.Uint16(h[10:]), change16(uint16(total), uint16(total+grow))))
 	binary.BigEndian.PutUint16(h[2:], uint16(total+grow))
