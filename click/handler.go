@@ -216,9 +216,30 @@ func (r *Router) global() *Handlers {
 		h.Read("hotconfig", func() string { return r.current().String() })
 		h.Write("hotconfig", r.reloadHere)
 	}
+	if w, ok := r.domain.Node().Clock().(interface {
+		Speed() float64
+		SetSpeed(float64)
+	}); ok {
+		h.Read("timewarp", func() string { return strconv.FormatFloat(w.Speed(), 'g', -1, 64) })
+		h.Write("timewarp", func(v string) error {
+			v = strings.TrimSpace(v)
+			f, err := strconv.ParseFloat(v, 64)
+			if err != nil || !(f >= 0 && f <= maxSpeed) {
+				return errs.New(errs.Invalid, "expected a speed up to %g, not '%s'", float64(maxSpeed), v)
+			}
+			if f == 0 { // Click's way to say that time is to go as it does
+				f = 1
+			}
+			w.SetSpeed(f)
+			return nil
+		})
+	}
 	h.Write("stop", func(string) error { r.RequestStop(); return nil })
 	return h
 }
+
+// maxSpeed bounds how fast the time of a router may go.
+const maxSpeed = 1e6
 
 // version is that of the program's main module.
 func version() string {

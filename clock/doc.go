@@ -1,7 +1,7 @@
 // Package clock is how time and randomness enter the project: as values that are
 // passed to constructors, never as calls to the time or math/rand packages.
 //
-// Two clocks exist. [Real] reads the machine's monotonic clock. [Virtual] stands
+// Three clocks exist. [Real] reads the machine's monotonic clock, [Warped] the same at another speed. [Virtual] stands
 // still until somebody advances it; a node (or a thousand of them) that is
 // driven by one Virtual clock and one seed behaves the same way twice, to the byte.
 //

@@ -127,6 +127,11 @@ func (w *Worker) loop() {
 		d := time.Duration(-1)
 		if at := w.nextWake(); at != clock.Never {
 			d = max(at.Sub(w.node.clk.Now()), 0)
+			if k, ok := w.node.clk.(interface {
+				Span(time.Duration) time.Duration
+			}); ok { // a clock of another speed than the machine's
+				d = k.Span(d)
+			}
 		}
 		n := w.poll.Wait(d)
 		w.sleeping.Store(false)

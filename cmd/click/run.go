@@ -49,7 +49,7 @@ func run(ctx context.Context, signals <-chan os.Signal, args []string, stdin io.
 	}
 	spec, err := o.parse(name, text)
 	if err != nil {
-		fmt.Fprintf(stderr, "%v\nRouter could not be initialized!\n", err)
+		fmt.Fprintf(stderr, "%v\n", err)
 		return 1
 	}
 	if o.hasOutput {
@@ -155,7 +155,7 @@ func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, 
 		s.clk.Advance(time.Second) // so that the beginning is a time, and not none
 		ns.Clock, ns.Stepped = s.clk, true
 	} else {
-		ns.Clock = clock.NewReal()
+		ns.Clock = clock.NewWarped()
 		ns.Seed = uint64(time.Now().UnixNano())
 	}
 	var err error
