@@ -6,10 +6,14 @@ import (
 )
 
 func init() {
-	click.Register(click.Class{
-		Name: "Null", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Null{} },
-		Doc: click.Doc{Group: "standard", Title: "passes packets on unchanged", Example: "a -> Null -> b;"},
-	})
+	for _, c := range [][3]string{
+		{"Null", "a/a", "passes packets on unchanged"}, {"PushNull", "h/h", "passes packets on that are pushed"}, {"PullNull", "l/l", "passes packets on that are pulled"},
+	} {
+		click.Register(click.Class{
+			Name: c[0], Ports: "1/1", Processing: c[1], New: func() click.Element { return &Null{} },
+			Doc: click.Doc{Group: "standard", Title: c[2], Example: "a -> " + c[0] + " -> b;"},
+		})
+	}
 }
 
 // Null passes packets on.

@@ -90,6 +90,9 @@ func (e *Print) Act(b *packet.Batch) {
 		}
 		if e.contents != 0 && len(d) > 0 {
 			o = append(o, " |"...)
+			if e.contents == 'a' {
+				o = append(o, ' ')
+			}
 			for i := range d {
 				if e.contents == 'x' {
 					if i%4 == 0 {
