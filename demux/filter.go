@@ -9,9 +9,6 @@ import (
 	"github.com/janos-os/janos/errs"
 )
 
-// MaxFilterKeys is the most rules of a filter without tables, which has all keys in its instructions.
-const MaxFilterKeys = 512
-
 // maxFilterIns is the most instructions of a program: its jumps reach 32,767.
 const maxFilterIns = 32000
 
@@ -67,28 +64,17 @@ const (
 // is a page at most.
 const maxXDPOffset = 0x3fff
 
-// Filter returns an eBPF program for skbs (socket filter or tc) that begin with their Ethernet header. It runs match when some
+// filter returns an eBPF program, for XDP or for skbs (socket filter or tc), of packets that begin with their Ethernet header. It runs match when some
 // rule of p matches, as Match has it, and miss otherwise. Both must end in a return, find the context in R6, and
 // may use the whole stack. In match R7 is the number of the rule, R8 the offset in the packet of the payload that Match would pull to, and R9 that of its
-// end. A VLAN tag that the kernel has taken out of the data counts as if it were there, but the offsets are without it. Only programs whose base is
-// Ether have a filter, and only up to MaxFilterKeys rules (errs.Limit): type Tables has no such bound.
-func (p *Program) Filter(match, miss asm.Instructions) (asm.Instructions, error) {
-	return p.filter(false, match, miss, nil)
-}
-
-// FilterXDP is Filter for a program of type XDP. It sees tags only where they are in the data. Of super-frames, which generic XDP may meet, it matches
-// no headers beyond their first 16 KiB.
-func (p *Program) FilterXDP(match, miss asm.Instructions) (asm.Instructions, error) {
-	return p.filter(true, match, miss, nil)
-}
-
-// filter writes the program. Groups for which table is not nil and does not return nil twice are looked up in what it returns.
+// end. A VLAN tag that the kernel has taken out of an skb's data counts as if it were there, but the offsets are without it; XDP sees tags only where
+// they are in the data. Of super-frames, which generic XDP may meet, a program for XDP matches no headers beyond their first 16 KiB.
+// Only programs whose base is Ether have a filter.
+//
+// Groups for which table returns something are looked up there; the keys of others are in the instructions, whose number is bounded (errs.Limit).
 func (p *Program) filter(xdp bool, match, miss asm.Instructions, table func(*group) (*bpfTable, *fixed)) (asm.Instructions, error) {
 	if p.base != Ether {
 		return nil, errs.New(errs.NotSupported, "demux: no filter for links whose frames begin with %s", p.base)
-	}
-	if table == nil && p.rules > MaxFilterKeys {
-		return nil, errs.New(errs.Limit, "demux: %d rules on one link, a filter without tables holds at most %d", p.rules, MaxFilterKeys)
 	}
 	if len(match) == 0 || len(miss) == 0 {
 		return nil, errs.New(errs.Internal, "demux: filter without verdicts")

@@ -31,6 +31,9 @@ var backs = []struct {
 	{"xdp both", ebpf.XDP, inlineMost, inlineLeast, fixedLeast},
 }
 
+// inInstructions has all keys of a program in its instructions.
+func inInstructions(*group) (*bpfTable, *fixed) { return nil, nil }
+
 // verdict is what a program says of a packet.
 type verdict struct {
 	match    bool
@@ -98,10 +101,8 @@ func (k *kernel) follow(p *Program) (replaced bool) {
 			return false
 		}
 		ins, err = k.tabs.Code(match, miss)
-	case backs[k.back].typ == ebpf.XDP:
-		ins, err = p.FilterXDP(match, miss)
 	default:
-		ins, err = p.Filter(match, miss)
+		ins, err = p.filter(backs[k.back].typ == ebpf.XDP, match, miss, inInstructions)
 	}
 	if err != nil {
 		k.t.Fatal(err)
@@ -374,7 +375,7 @@ func TestFilterWorstCase(t *testing.T) {
 		t.Logf("%s as %s: verifier took %d instructions", name, backs[back].name, n)
 	}
 	var many []Rule
-	for i := range MaxFilterKeys {
+	for i := range 512 {
 		many = append(many, Rule{ID: uint32(i), Protocol: Protocol{"e", []Layer{Ether, IPv4, UDP}},
 			Key: Key{{Offset: 0, Value: []byte{byte(i), byte(i >> 8), 3, 4, 5, 6, 7, 8}}, {Offset: 20, Value: []byte{byte(i)}}}})
 	}
@@ -421,15 +422,15 @@ func TestFilterWorstCase(t *testing.T) {
 	}
 }
 
-// TestFilterLimits goes beyond each bound by one.
+// TestFilterLimits goes beyond each bound, of rules by one.
 func TestFilterLimits(t *testing.T) {
 	ret := asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
-	pr, err := Compile(Ether, "e", scaleRules(MaxFilterKeys+1, 1))
+	pr, err := Compile(Ether, "e", scaleRules(maxFilterIns, 1))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pr.Filter(ret, ret); errs.KindOf(err) != errs.Limit {
-		t.Errorf("one key too much: %v", err)
+	if _, err := pr.filter(true, ret, ret, inInstructions); errs.KindOf(err) != errs.Limit {
+		t.Errorf("more instructions than a program may have: %v", err)
 	}
 	for name, rules := range map[string][]Rule{
 		"chain": shapes(0, MaxChainShapes+1, 1, Ether, IPv4),

@@ -135,11 +135,7 @@ func (g *filterGen) group(n *node, path []*node, gr *group, shared map[load]int1
 			g.room(most, end)
 		}
 	}
-	var tab *bpfTable
-	var fix *fixed
-	if g.table != nil {
-		tab, fix = g.table(gr)
-	}
+	tab, fix := g.table(gr)
 	if fix != nil {
 		g.fixed(n, path, gr, fix, shared, tie, end)
 		return

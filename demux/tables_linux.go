@@ -429,8 +429,10 @@ func (b *tab) close() {
 	}
 }
 
-// Code writes the program of the rules that the last Follow was called with: as [Program.Filter] or [Program.FilterXDP], with what they say of match and miss, but
-// without their bound on rules. It uses the maps, so it must be loaded before the next call of Follow or Close.
+// Code writes the program of the rules that the last Follow was called with. It runs match when some rule matches, as [Program.Match] has it, and miss
+// otherwise. Both must end in a return, find the context in R6, and may use the whole stack. In match R7 is the number of the rule, R8 the offset in the packet of
+// the payload that Match would pull to, and R9 that of its end. A VLAN tag that the kernel has taken out of an skb's data counts as if it were there, but the
+// offsets are without it; XDP sees tags only where they are in the data. The program uses the maps, so it must be loaded before the next call of Follow or Close.
 func (t *Tables) Code(match, miss asm.Instructions) (asm.Instructions, error) {
 	if t.prog == nil {
 		return nil, errs.New(errs.Internal, "demux: tables that follow no program")
