@@ -244,6 +244,7 @@ func TestRunRefusesAndCleansUp(t *testing.T) {
 		"too many":      {list: []Scenario{good()}, o: func(o *Options) { o.Reps = MaxReps + 1 }, kind: errs.Invalid},
 		"too short":     {list: []Scenario{good()}, o: func(o *Options) { o.Time = 1 }, kind: errs.Invalid},
 		"one interface": {list: []Scenario{good()}, o: func(o *Options) { o.In = "eth0" }, kind: errs.Invalid},
+		"not for them":  {list: []Scenario{good()}, o: func(o *Options) { o.In, o.Out = "eth0", "eth1" }, kind: errs.Invalid},
 		"open fails":    {list: []Scenario{good(), scenarioOf("bad", nil, bad)}, kind: errs.Internal, close: 1},
 		"measure fails": {list: []Scenario{good(), scenarioOf("bad", &scripted{fail: bad, closed: &closed}, nil)}, kind: errs.Internal, close: 2},
 		"leak":          {list: []Scenario{scenarioOf("bad", &scripted{values: rounds(6), leak: bad, closed: &closed}, nil)}, kind: errs.Internal, close: 1},

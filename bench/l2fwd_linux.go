@@ -16,13 +16,13 @@ import (
 )
 
 func init() {
-	register(Scenario{Name: "packet-l2fwd", Tier: "kernel", Driver: "packet", Root: true,
+	register(Scenario{Name: "packet-l2fwd", Tier: "kernel", Driver: "packet", Root: true, Given: true,
 		Title: "a node forwards frames between two interfaces by AF_PACKET, beside ip_forward and Click",
 		Text: "'channels' is an in-channel whose handler sends by an out-channel, 'graph' is FromDevice -> Queue -> ToDevice, 'ip_forward' the kernel's own forwarding, which routes by IP, " +
 			"and 'click' (option --click) a Click program with its fastest packet-socket driver, FromDevice(METHOD PCAP) -> Queue -> ToDevice(METHOD LINUX), whose frames have an address that is not the router's, so " +
 			"that the kernel drops its copies early. The generator of the closed loop is an AF_PACKET socket (sendmmsg of 64). " + l2fwdText,
 		Open: openL2fwd("packet")})
-	register(Scenario{Name: "xdp-l2fwd", Tier: "kernel", Driver: "xdp", Root: true,
+	register(Scenario{Name: "xdp-l2fwd", Tier: "kernel", Driver: "xdp", Root: true, Given: true,
 		Title: "a node forwards frames between two interfaces by AF_XDP, beside a bare AF_XDP loop and ip_forward",
 		Text: "'bare' is a loop that moves descriptors from a receive ring to a transmit ring and nothing else, with sockets set up as ours are; 'channels' is an in-channel whose handler sends by an out-channel, " +
 			"'graph' is FromDevice -> Queue -> ToDevice, 'ip_forward' the kernel's own forwarding, which routes by IP. The generator of the closed loop is the kernel's (XDP live frames, calls of 2,048). " + l2fwdText,

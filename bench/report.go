@@ -2,8 +2,10 @@ package bench
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
 	"strings"
@@ -54,8 +56,13 @@ func (r *Report) Encode(w io.Writer) error {
 // ReadReport reads a report from a file. One of another schema is errs.Invalid.
 func ReadReport(path string) (*Report, error) {
 	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, errs.New(errs.NotFound, "report: %w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, errs.New(errs.Permission, "report: %w", err)
+	case err != nil:
+		return nil, errs.New(errs.Invalid, "report: %w", err)
 	}
 	defer f.Close()
 	r := new(Report)

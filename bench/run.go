@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/janos-os/janos/clock"
@@ -67,6 +68,9 @@ func Run(ctx context.Context, list []Scenario, o Options) (*Report, error) {
 	}
 	if (o.In == "") != (o.Out == "") {
 		return nil, errs.New(errs.Invalid, "bench: --in and --out are given together")
+	}
+	if o.In != "" && !slices.ContainsFunc(list, func(s Scenario) bool { return s.Given }) {
+		return nil, errs.New(errs.Invalid, "bench: --in and --out are for packet-l2fwd and xdp-l2fwd: name one of them, or leave the interfaces out")
 	}
 	if o.watch == nil {
 		o.watch = watchMachine

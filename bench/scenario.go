@@ -18,6 +18,7 @@ type Scenario struct {
 	Title  string // half a line
 	Text   string // what is measured, how, and what is included
 	Root   bool   // needs root and network namespaces
+	Given  bool   // can measure what lies between two interfaces of the user (Options.In, Out)
 
 	// Open prepares the scenario. It is called once in a run; the trial uses no processor time outside Measure.
 	Open func(e *Env) (Trial, error)

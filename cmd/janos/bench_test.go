@@ -85,7 +85,7 @@ func TestBenchRefuses(t *testing.T) {
 	if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a run that was refused left a report: %v", err)
 	}
-	if _, err := benchLine(t, "compare", file, file); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := benchLine(t, "compare", file, file); !errors.Is(err, fs.ErrNotExist) || errs.KindOf(err) != errs.NotFound {
 		t.Errorf("%v", err)
 	}
 }
