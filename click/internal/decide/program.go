@@ -14,22 +14,28 @@ type Base uint8
 // The bases.
 const (
 	Data      Base = iota // the packet's first byte
+	MAC                   // its link header
 	Network               // its network header
 	Transport             // its transport header
+	numBases
 )
 
-// Test compares the four bytes at Off: their masked value with Value.
+// places is where the first byte of each base is in the numbering of listings: an Ethernet header begins two bytes late so that
+// what follows it is at a whole word.
+var places = [numBases]int{0, 2, 256, 512}
+
+// Test compares the four bytes at Off under Mask: it holds if they are there, as far as Mask has bits of them, and equal Value. Off counts
+// from Base and may be below zero as long as Mask has no bits of the bytes before Base.
 type Test struct {
-	Base    Base
-	Off     int
-	Mask    uint32
-	Value   uint32
-	Greater bool // masked word > Value instead of ==
+	Base  Base
+	Off   int
+	Mask  uint32
+	Value uint32 // within Mask
 }
 
-// Expr is a condition: a Test, And, Or, Not or a constant.
+// Expr is a condition: a Test, And, Or, If, Not, Opposite or a constant.
 type Expr interface {
-	emit(c *compiler, yes, no int32) int32
+	emit(c *compiler, yes, no int32, opposite bool) int32
 }
 
 // And holds if all its parts do.
@@ -38,11 +44,54 @@ type And []Expr
 // Or holds if any of its parts does.
 type Or []Expr
 
+// If is Then where Cond holds, and otherwise Else.
+type If struct{ Cond, Then, Else Expr }
+
 // Not holds if its part does not.
 type Not struct{ X Expr }
 
+// Opposite holds if all tests of its part that decide have their bytes, and the part does not hold: a test that
+// fails for want of bytes beneath it counts as one that holds.
+type Opposite struct{ X Expr }
+
 // Const always or never holds.
 type Const bool
+
+// Differs holds if the bytes of a test are there and it does not hold.
+func Differs(t Test) Expr { return Opposite{t} }
+
+// Greater holds if the masked word is greater than the test's value. The bits of the mask have to be adjacent.
+func Greater(t Test) Expr {
+	// From the highest bit on: while the value has zeros, a one in the word decides; where it has ones, a zero does.
+	v, m := t.Value, t.Mask
+	if m&^v == 0 {
+		return Const(false)
+	}
+	run := func(ones bool) uint32 { // the highest bits of m that are alike in v
+		var r uint32
+		for b := uint32(1) << 31; b != 0; b >>= 1 {
+			if m&b == 0 {
+				continue
+			}
+			if v&b != 0 != ones {
+				break
+			}
+			r |= b
+		}
+		return r
+	}
+	if r := run(true); r != 0 {
+		rest := Test{t.Base, t.Off, m &^ r, v &^ r}
+		return And{Test{t.Base, t.Off, r, r}, Greater(rest)}
+	}
+	r := run(false)
+	above := Differs(Test{t.Base, t.Off, r, 0})
+	rest := Test{t.Base, t.Off, m &^ r, v &^ r}
+	if rest.Mask&^rest.Value == 0 {
+		return above
+	}
+	return Or{above, Greater(rest)}
+}
 
 // Rule is a condition and the result of a program when it is the first to hold.
 type Rule struct {
@@ -52,102 +101,92 @@ type Rule struct {
 
 type node struct {
 	test    Test
-	yes, no int32 // further node, or ^result
+	yes, no int32 // further node, always a later one, or ^result
+	short   bool  // a packet without the bytes takes the way of yes instead of no
 }
 
 // Program is a compiled list of rules.
 type Program struct {
 	nodes []node
 	start int32
-	bases [3]bool
+	none  int
+	bases [numBases]bool
 }
 
-type compiler struct {
-	nodes []node
-	known map[node]int32
-}
+type compiler struct{ nodes []node }
 
 // maxNodes bounds what patterns of a hostile configuration can make.
 const maxNodes = 1 << 20
 
 // Compile makes a program that yields the result of the first rule that holds, or none.
 func Compile(rules []Rule, none int) (*Program, error) {
-	c := &compiler{known: map[node]int32{}}
+	c := &compiler{}
 	next := ^int32(none)
 	for i := len(rules) - 1; i >= 0; i-- {
-		next = rules[i].If.emit(c, ^int32(rules[i].Then), next)
+		next = rules[i].If.emit(c, ^int32(rules[i].Then), next, false)
 		if len(c.nodes) > maxNodes {
 			return nil, fmt.Errorf("the patterns compile to more than %d tests", maxNodes)
 		}
 	}
-	p := &Program{nodes: c.nodes, start: next}
+	// Nodes were made from the last test to the first.
+	last := int32(len(c.nodes) - 1)
+	turn := func(i int32) int32 {
+		if i < 0 {
+			return i
+		}
+		return last - i
+	}
+	p := &Program{nodes: make([]node, len(c.nodes)), start: turn(next), none: none}
+	for i, n := range c.nodes {
+		n.yes, n.no = turn(n.yes), turn(n.no)
+		p.nodes[turn(int32(i))] = n
+	}
+	p.optimize()
 	for _, n := range p.nodes {
 		p.bases[n.test.Base] = true
 	}
 	return p, nil
 }
 
-func (t Test) emit(c *compiler, yes, no int32) int32 {
-	if t.Mask == 0 && !t.Greater && t.Value == 0 {
+func (t Test) emit(c *compiler, yes, no int32, opposite bool) int32 {
+	if t.Mask == 0 {
 		return yes
 	}
-	n := node{t, c.follow(t, true, yes), c.follow(t, false, no)}
-	if n.yes == n.no {
-		return n.yes
+	if yes == no {
+		return yes
 	}
-	if i, ok := c.known[n]; ok {
-		return i
-	}
-	c.nodes = append(c.nodes, n)
-	i := int32(len(c.nodes) - 1)
-	c.known[n] = i
-	return i
+	c.nodes = append(c.nodes, node{t, yes, no, opposite})
+	return int32(len(c.nodes) - 1)
 }
 
-// follow skips tests at target whose outcome is known from that of t.
-func (c *compiler) follow(t Test, outcome bool, target int32) int32 {
-	for target >= 0 {
-		n := &c.nodes[target]
-		u := n.test
-		if u.Base != t.Base || u.Off != t.Off {
-			break
-		}
-		switch {
-		case u == t && outcome:
-			target = n.yes
-		case u == t:
-			target = n.no
-		case outcome && !t.Greater && u.Mask&^t.Mask == 0:
-			v := t.Value & u.Mask
-			if u.Greater && v > u.Value || !u.Greater && v == u.Value {
-				target = n.yes
-			} else {
-				target = n.no
-			}
-		default:
-			return target
-		}
-	}
-	return target
-}
-
-func (a And) emit(c *compiler, yes, no int32) int32 {
+func (a And) emit(c *compiler, yes, no int32, opposite bool) int32 {
 	for i := len(a) - 1; i >= 0; i-- {
-		yes = a[i].emit(c, yes, no)
+		yes = a[i].emit(c, yes, no, opposite)
 	}
 	return yes
 }
 
-func (o Or) emit(c *compiler, yes, no int32) int32 {
+func (o Or) emit(c *compiler, yes, no int32, opposite bool) int32 {
 	for i := len(o) - 1; i >= 0; i-- {
-		no = o[i].emit(c, yes, no)
+		no = o[i].emit(c, yes, no, opposite)
 	}
 	return no
 }
 
-func (n Not) emit(c *compiler, yes, no int32) int32 { return n.X.emit(c, no, yes) }
+func (f If) emit(c *compiler, yes, no int32, opposite bool) int32 {
+	no2 := f.Else.emit(c, yes, no, opposite)
+	return f.Cond.emit(c, f.Then.emit(c, yes, no, opposite), no2, opposite)
+}
 
-func (k Const) emit(_ *compiler, yes, no int32) int32 {
+func (n Not) emit(c *compiler, yes, no int32, opposite bool) int32 {
+	return n.X.emit(c, no, yes, opposite)
+}
+
+func (n Opposite) emit(c *compiler, yes, no int32, opposite bool) int32 {
+	return n.X.emit(c, no, yes, !opposite)
+}
+
+func (k Const) emit(_ *compiler, yes, no int32, _ bool) int32 {
 	if k {
 		return yes
 	}
@@ -156,7 +195,7 @@ func (k Const) emit(_ *compiler, yes, no int32) int32 {
 
 // Match returns the result for a packet.
 func (p *Program) Match(pk *packet.Packet) int {
-	var b [3][]byte
+	var b [numBases][]byte
 	b[Data] = pk.Data()
 	if p.bases[Network] {
 		b[Network] = pk.Network()
@@ -164,21 +203,27 @@ func (p *Program) Match(pk *packet.Packet) int {
 	if p.bases[Transport] {
 		b[Transport] = pk.Transport()
 	}
+	if p.bases[MAC] {
+		b[MAC] = pk.MAC()
+	}
 	i := p.start
 	for i >= 0 {
 		n := &p.nodes[i]
 		d := b[n.test.Base]
 		var w uint32
-		if n.test.Off+4 <= len(d) {
-			w = binary.BigEndian.Uint32(d[n.test.Off:]) & n.test.Mask
+		if off := n.test.Off; uint(off) < uint(len(d)) && off+4 <= len(d) {
+			w = binary.BigEndian.Uint32(d[off:]) & n.test.Mask
 		} else {
 			var ok bool
-			if w, ok = short(d, n.test.Off, n.test.Mask); !ok {
+			if w, ok = short(d, off, n.test.Mask); !ok {
 				i = n.no
+				if n.short {
+					i = n.yes
+				}
 				continue
 			}
 		}
-		if w == n.test.Value && !n.test.Greater || n.test.Greater && w > n.test.Value {
+		if w == n.test.Value {
 			i = n.yes
 		} else {
 			i = n.no
@@ -187,12 +232,12 @@ func (p *Program) Match(pk *packet.Packet) int {
 	return int(^i)
 }
 
-// short loads a word that is partly behind the end; ok is false if the mask wants missing bytes.
+// short loads a word that is partly behind the end or before the start; ok is false if the mask wants missing bytes.
 func short(d []byte, off int, mask uint32) (w uint32, ok bool) {
 	for k := range 4 {
 		m := byte(mask >> (24 - 8*k))
-		if off+k < len(d) {
-			w |= uint32(d[off+k]&m) << (24 - 8*k)
+		if at := off + k; at >= 0 && at < len(d) {
+			w |= uint32(d[at]&m) << (24 - 8*k)
 		} else if m != 0 {
 			return 0, false
 		}
@@ -203,26 +248,46 @@ func short(d []byte, off int, mask uint32) (w uint32, ok bool) {
 // Len returns the number of tests.
 func (p *Program) Len() int { return len(p.nodes) }
 
-// String lists the program, a test in each line, from the one that runs first.
+// place returns the offset of a test's word in listings.
+func (t *Test) place() int { return places[t.Base] + t.Off }
+
+// end returns the offset behind the last byte that a test needs, counted from its base.
+func (t *Test) end() int {
+	n := 4
+	for m := t.Mask; m&0xff == 0 && n > 0; m >>= 8 {
+		n--
+	}
+	return t.Off + n
+}
+
+// String lists the program as Click lists such programs: a test in each line as offset, value and mask, then how long a packet must be so that
+// no test lacks bytes, and where words are aligned. Offsets of the link header begin at 2, those of the network header at 256, of
+// the transport header at 512. X is the result that Compile calls none.
 func (p *Program) String() string {
 	var b strings.Builder
 	target := func(i int32) string {
-		if i < 0 {
-			return fmt.Sprintf("[%d]", ^i)
+		switch {
+		case i >= 0:
+			return fmt.Sprintf("step %d", i)
+		case int(^i) == p.none:
+			return "[X]"
 		}
-		return fmt.Sprintf("step %d", len(p.nodes)-1-int(i))
+		return fmt.Sprintf("[%d]", ^i)
 	}
-	if len(p.nodes) == 0 || p.start < 0 {
-		return fmt.Sprintf("all -> %s\n", target(p.start))
-	}
-	for i := len(p.nodes) - 1; i >= 0; i-- {
-		n := &p.nodes[i]
-		op := "=="
-		if n.test.Greater {
-			op = ">"
+	safe := 0
+	if p.start < 0 {
+		fmt.Fprintf(&b, "all->%s\n", target(p.start))
+	} else {
+		for i := range p.nodes {
+			n := &p.nodes[i]
+			way := ""
+			if n.short {
+				way = "  short->yes"
+			}
+			fmt.Fprintf(&b, "%2d %3d/%08x%%%08x  yes->%s  no->%s%s\n", i, n.test.place(), n.test.Value, n.test.Mask, target(n.yes), target(n.no), way)
+			safe = max(safe, places[n.test.Base]+n.test.end())
 		}
-		fmt.Fprintf(&b, "%3d %s%d/%08x&%08x %s  yes->%s  no->%s\n", len(p.nodes)-1-i, [...]string{"", "ip+", "tp+"}[n.test.Base],
-			n.test.Off, n.test.Value, n.test.Mask, op, target(n.yes), target(n.no))
 	}
+	fmt.Fprintf(&b, "safe length %d\nalignment offset 0\n", safe)
 	return b.String()
 }

@@ -7,28 +7,38 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-// eval is the naive meaning of an expression, against which programs are compared.
-func eval(e Expr, d []byte) bool {
+// eval is the naive meaning of an expression, against which programs are compared. missing is what a test yields that lacks bytes.
+func eval(e Expr, d []byte, missing bool) bool {
 	switch e := e.(type) {
 	case Test:
 		w, ok := short(d, e.Off, e.Mask)
-		return ok && (e.Greater && w > e.Value || !e.Greater && w == e.Value)
+		if !ok {
+			return missing
+		}
+		return w == e.Value
 	case And:
 		for _, x := range e {
-			if !eval(x, d) {
+			if !eval(x, d, missing) {
 				return false
 			}
 		}
 		return true
 	case Or:
 		for _, x := range e {
-			if eval(x, d) {
+			if eval(x, d, missing) {
 				return true
 			}
 		}
 		return false
+	case If:
+		if eval(e.Cond, d, missing) {
+			return eval(e.Then, d, missing)
+		}
+		return eval(e.Else, d, missing)
 	case Not:
-		return !eval(e.X, d)
+		return !eval(e.X, d, missing)
+	case Opposite:
+		return !eval(e.X, d, !missing)
 	case Const:
 		return bool(e)
 	}
@@ -40,21 +50,47 @@ func random(r *rand.Rand, depth int) Expr {
 		if r.IntN(12) == 0 {
 			return Const(r.IntN(2) == 0)
 		}
-		masks := []uint32{0xff000000, 0xffff0000, 0x0000ffff, 0xffffffff, 0x00030000}
+		masks := []uint32{0xff000000, 0xffff0000, 0x0000ffff, 0xffffffff, 0x00030000, 0x00010000, 0x00000100, 0x01000000}
 		m := masks[r.IntN(len(masks))]
-		return Test{Off: 4 * r.IntN(2), Mask: m, Value: r.Uint32() & 0x01010101 & m, Greater: r.IntN(4) == 0}
+		t := Test{Base: Base(r.IntN(2) * int(Transport)), Off: 4 * r.IntN(2), Mask: m, Value: r.Uint32() & 0x01010101 & m}
+		if r.IntN(4) == 0 {
+			return Greater(t)
+		}
+		return t
 	}
 	var parts []Expr
 	for range 1 + r.IntN(3) {
 		parts = append(parts, random(r, depth-1))
 	}
-	switch r.IntN(3) {
+	switch r.IntN(5) {
 	case 0:
 		return And(parts)
 	case 1:
 		return Or(parts)
+	case 2:
+		return If{parts[0], parts[len(parts)/2], parts[len(parts)-1]}
+	case 3:
+		return Opposite{parts[0]}
 	}
 	return Not{parts[0]}
+}
+
+func TestGreater(t *testing.T) {
+	for _, mask := range []uint32{0xff, 0x0f, 0x3c, 0xff0000} {
+		low := mask & -mask
+		for v := uint32(0); v <= mask; v += low {
+			e := Greater(Test{Mask: mask, Value: v})
+			for w := uint32(0); w <= mask; w += low {
+				d := []byte{byte(w >> 24), byte(w >> 16), byte(w >> 8), byte(w)}
+				if got := eval(e, d, false); got != (w > v) {
+					t.Fatalf("%x > %x under %x: %v", w, v, mask, got)
+				}
+			}
+			if eval(e, []byte{0xff}, false) {
+				t.Fatalf("a packet without the bytes is greater than %x under %x", v, mask)
+			}
+		}
+	}
 }
 
 func TestProgramsMeanTheirExpressions(t *testing.T) {
@@ -66,7 +102,7 @@ func TestProgramsMeanTheirExpressions(t *testing.T) {
 	c := pool.Cache(0)
 	r := rand.New(rand.NewPCG(1, 2))
 	hits := map[int]int{}
-	for range 3000 {
+	for range 6000 {
 		var rules []Rule
 		for i := range 1 + r.IntN(5) {
 			rules = append(rules, Rule{random(r, 3), i})
@@ -82,12 +118,13 @@ func TestProgramsMeanTheirExpressions(t *testing.T) {
 			}
 			want := 9
 			for _, k := range rules {
-				if eval(k.If, d) {
+				if eval(k.If, d, false) {
 					want = k.Then
 					break
 				}
 			}
 			p := c.AllocFrom(packet.Node, d)
+			p.SetTransport(0)
 			if got := prog.Match(p); got != want {
 				t.Fatalf("%x: got %d, want %d\n%s%#v", d, got, want, prog, rules)
 			}
