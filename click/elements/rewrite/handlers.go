@@ -32,12 +32,12 @@ func (e *rewriter) AddHandlers(h *click.Handlers) {
 	h.Read("patterns", func() string {
 		var b strings.Builder
 		for i := range e.specs {
-			b.WriteString(e.specs[i].String() + "\n")
+			b.WriteString(e.specText(i) + "\n")
 		}
 		return b.String()
 	})
 	for i := range e.specs {
-		h.Value("pattern"+strconv.Itoa(i), e.specs[i].String, func(s string, a *click.Args) error { return e.setSpec(i, s, a) })
+		h.Value("pattern"+strconv.Itoa(i), func() string { return e.specText(i) }, func(s string, a *click.Args) error { return e.setSpec(i, s, a) })
 	}
 	lookup := func(name string, tag uint32) {
 		h.Add(click.Handler{Name: name, Read: func(param string) (string, error) { return e.lookup(param, tag) }})
@@ -58,6 +58,33 @@ func (e *rewriter) AddHandlers(h *click.Handlers) {
 	}
 	h.Write("add", e.addFlow)
 	h.Write("remove", e.removeFlow)
+}
+
+// specText shows what an input does, and behind a pattern in brackets how many flows it has made that are still there, if any.
+func (e *rewriter) specText(input int) string {
+	p := e.specs[input].pattern
+	n := 0
+	if p != nil {
+		for _, x := range e.Router().Elements() { // which may have the same pattern
+			if rw, ok := x.(sharer); ok {
+				n += rw.core().madeBy(p)
+			}
+		}
+	}
+	if n == 0 {
+		return e.specs[input].String()
+	}
+	return e.specs[input].String() + " [" + strconv.Itoa(n) + "]"
+}
+
+// madeBy counts the flows of the inputs that have a pattern.
+func (e *rewriter) madeBy(p *pattern) (n int) {
+	e.table.each(func(_ uint32, f *flow) {
+		if int(f.input) < len(e.specs) && e.specs[f.input].pattern == p {
+			n++
+		}
+	})
+	return n
 }
 
 // setSpec gives an input another specification. The flows that the old one made end.

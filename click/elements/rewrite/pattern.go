@@ -154,12 +154,8 @@ func (p *pattern) parseSource(s string, a *click.Args) error {
 	return nil
 }
 
-// String shows a pattern as Click does: behind it in brackets where an orderly choice goes on.
+// String shows a pattern as Click does, without the sign for the order.
 func (p *pattern) String() string {
-	next := ""
-	if p.next != 0 {
-		next = " [" + strconv.FormatUint(uint64(p.next), 10) + "]"
-	}
 	field := func(has bool, s string) string {
 		if !has {
 			return "-"
@@ -176,9 +172,9 @@ func (p *pattern) String() string {
 	}
 	src, dst := field(p.hasSrc, src), field(p.hasDst, toAddr(p.dst).String())
 	if !p.ports {
-		return src + " " + dst + next
+		return src + " " + dst
 	}
-	return src + " " + field(p.hasSport, sport) + " " + dst + " " + field(p.hasDport, strconv.Itoa(int(p.dport))) + next
+	return src + " " + field(p.hasSport, sport) + " " + dst + " " + field(p.hasDport, strconv.Itoa(int(p.dport)))
 }
 
 // choice is the key of a flow on the other side with choice v.
@@ -213,11 +209,6 @@ func (p *pattern) apply(e *rewriter, k key) (rev key, ok bool) {
 	if p.span == 1 {
 		return first, !t.has(first)
 	}
-	for i := range p.failed {
-		if f := &p.failed[i]; f.table == t && f.want == first && f.removals == t.removals {
-			return key{}, false
-		}
-	}
 	var v uint32
 	own := uint32(k.sport()) - uint32(p.sport)
 	switch {
@@ -230,6 +221,11 @@ func (p *pattern) apply(e *rewriter, k key) (rev key, ok bool) {
 		fallthrough
 	default:
 		v = e.Router().RandomBelow(p.span)
+	}
+	for i := range p.failed {
+		if f := &p.failed[i]; f.table == t && f.want == first && f.removals == t.removals {
+			return key{}, false
+		}
 	}
 	for range p.span {
 		rev = p.choice(k, v, oneID).reverse(t.flip)

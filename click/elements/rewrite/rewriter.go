@@ -107,8 +107,12 @@ func (e *rewriter) Configure(a *click.Args) {
 	}
 	set(&e.times.tcp, general, tcp)
 	set(&e.times.tcpSafe, generalSafe, tcpSafe)
-	set(&e.times.udp, general, udp)
-	set(&e.times.udpSafe, generalSafe, udpSafe)
+	if e.kind != flows { // where they are TCP's
+		set(&e.times.udp, general)
+		set(&e.times.udpSafe, generalSafe)
+	}
+	set(&e.times.udp, udp)
+	set(&e.times.udpSafe, udpSafe)
 	e.times.udpStream = e.times.udp
 	set(&e.times.udpStream, stream, stream2)
 	e.table.times = e.times
