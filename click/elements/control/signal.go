@@ -55,7 +55,11 @@ func newWatch(e *Script) *watch {
 				if n, ok := s.(syscall.Signal); ok && w.released.Load() && fatal(n) {
 					os.Exit(128 + int(n)) // as a shell reports it
 				}
-				e.Thread().Worker().Post(w.arrived)
+				e.Thread().Worker().Post(func() {
+					if e.firstFor(s) { // of several, so that they run in their order
+						e.deliver(s)
+					}
+				})
 			case <-w.done:
 				return
 			}
@@ -161,6 +165,16 @@ func (e *Script) handled(sig os.Signal) bool {
 	for _, el := range e.Router().Elements() {
 		if s, ok := el.(*Script); ok && s.kind == onSignal && slices.Contains(s.signals, sig) && s.watching.installed {
 			return true
+		}
+	}
+	return false
+}
+
+// firstFor reports whether no script before e in the configuration has to do with a signal.
+func (e *Script) firstFor(sig os.Signal) bool {
+	for _, el := range e.Router().Elements() {
+		if s, ok := el.(*Script); ok && s.kind == onSignal && slices.Contains(s.signals, sig) {
+			return s == e
 		}
 	}
 	return false
