@@ -175,13 +175,17 @@ func (e *rewriter) Initialize() error {
 		}
 	}
 	e.timer = e.NewTimer(e.reap)
-	if e.interval > 0 {
-		e.timer.SetAfter(e.interval)
-	}
 	if len(list) > 0 {
 		return errors.New(strings.Join(list, "\n  "))
 	}
 	return nil
+}
+
+// Start implements click.Starter.
+func (e *rewriter) Start() {
+	if e.interval > 0 {
+		e.timer.SetAfter(e.interval)
+	}
 }
 
 func (e *rewriter) checkMapper(i int, s *spec) (list []error) {
