@@ -268,6 +268,11 @@ func (i *Isolate) finish() {
 	l.torn = true
 	l.mu.Unlock()
 	i.tearDown()
+	if p := i.parent; p != nil {
+		p.mu.Lock()
+		delete(p.children, i)
+		p.mu.Unlock()
+	}
 	l.mu.Lock()
 	if !l.begun {
 		for n := range l.watchers {
@@ -278,9 +283,6 @@ func (i *Isolate) finish() {
 	l.deliver()
 	l.mu.Unlock()
 	if p := i.parent; p != nil {
-		p.mu.Lock()
-		delete(p.children, i)
-		p.mu.Unlock()
 		p.leave()
 	}
 }

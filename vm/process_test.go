@@ -454,8 +454,9 @@ func TestSharesOfProcesses(t *testing.T) {
 	r.e.spec.Clock = &stepping{}
 	r.e.procs.clk = r.e.spec.Clock
 	var isos []*Isolate
-	begin := make(chan struct{})
-	for _, share := range []resctl.Share{300, 100} {
+	var ta, tb int64
+	begin, enough := make(chan struct{}), make(chan struct{})
+	for n, share := range []resctl.Share{300, 100} {
 		w := &told{what: 7<<24 | 0xffffff, call: func(in *Instance, n uint32) {
 			if n == 0 {
 				<-begin
@@ -464,17 +465,23 @@ func TestSharesOfProcesses(t *testing.T) {
 		i := r.isolate(w, resctl.Amounts{})
 		i.spec.Account.SetShare(share)
 		isos = append(isos, i)
-		if err := i.start(r.code, StartSpec{Quantum: DefaultQuantum}, nil); err != nil {
+		if err := i.start(r.code, StartSpec{Quantum: DefaultQuantum}, func() {
+			if t := i.spec.Account.Use(resctl.CPU); n == 1 && ta == 0 && t > int64(10*time.Millisecond) {
+				ta, tb = isos[0].spec.Account.Use(resctl.CPU), t // the other does not run meanwhile
+				close(enough)
+			}
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	close(begin)
-	a, b := isos[0].spec.Account, isos[1].spec.Account
-	var ta, tb int64
-	for ta+tb < int64(50*time.Millisecond) {
-		ta, tb = a.Use(resctl.CPU), b.Use(resctl.CPU)
-		runtime.Gosched()
+	for both := false; !both; runtime.Gosched() { // one of them has the processor and the other waits for it
+		r.e.procs.mu.Lock()
+		a, b := isos[0].life.proc, isos[1].life.proc
+		both = (a.queued || a.running) && (b.queued || b.running)
+		r.e.procs.mu.Unlock()
 	}
+	close(begin)
+	<-enough
 	for _, i := range isos {
 		i.Kill(nil)
 		end(i)
