@@ -57,7 +57,7 @@ func newWatch(e *Script) *watch {
 				}
 				e.Thread().Worker().Post(func() {
 					if e.firstFor(s) { // of several, so that they run in their order
-						e.deliver(s)
+						e.Router().DoHere(func() { e.deliverNow(s) })
 					}
 				})
 			case <-w.done:
@@ -178,6 +178,19 @@ func (e *Script) firstFor(sig os.Signal) bool {
 		}
 	}
 	return false
+}
+
+// deliverNow runs all scripts that wait for a signal, also when one of them stops the router. On the worker, outside of any run.
+func (e *Script) deliverNow(sig os.Signal) {
+	if !e.deliver(sig) {
+		return
+	}
+	for _, el := range e.Router().Elements() {
+		if s, ok := el.(*Script); ok && s.kind == onSignal && s.watching.pending && slices.Contains(s.signals, sig) {
+			s.timer.Stop()
+			s.timeout()
+		}
+	}
 }
 
 // deliver gives a signal to the scripts that wait for it.
