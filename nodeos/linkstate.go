@@ -124,7 +124,7 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 		n.noteRefusals(spec.Name, refused)
 		return l, nil
 	}
-	return nil, errs.New(errs.NotSupported, "link %s: none of the drivers %s could open it (janos doctor tells what works here): %s",
+	return nil, errs.New(refusedKind(refused), "link %s: none of the drivers %s could open it (janos doctor tells what works here): %s",
 		spec.Name, strings.Join(try, ", "), refusals(refused))
 }
 

@@ -3,6 +3,8 @@ package nodeos
 import (
 	"slices"
 	"strings"
+
+	"github.com/janos-os/janos/errs"
 )
 
 // Refusal is a driver of the degradation order that could not open a link, and why.
@@ -37,4 +39,23 @@ func refusals(rs []Refusal) string {
 		texts[i] = r.Err.Error()
 	}
 	return strings.Join(texts, "; ")
+}
+
+// refusedKind is the kind that refusals have in common, and errs.NotSupported where there is none. Those of drivers that the link was not meant
+// for (errs.Invalid: driver udp has no address) do not count.
+func refusedKind(rs []Refusal) errs.Kind {
+	kind := errs.OK
+	for _, r := range rs {
+		switch k := errs.KindOf(r.Err); {
+		case k == errs.Invalid || k == kind:
+		case kind == errs.OK:
+			kind = k
+		default:
+			return errs.NotSupported
+		}
+	}
+	if kind == errs.OK {
+		return errs.NotSupported
+	}
+	return kind
 }

@@ -1,11 +1,13 @@
 package all
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 )
 
@@ -25,6 +27,9 @@ func TestDrivers(t *testing.T) {
 	}
 	if !strings.Contains(err.Error(), "none of the drivers xdp, packet, udp could") || !strings.Contains(err.Error(), "no interface jn-absent0; ") {
 		t.Errorf("error %q: want xdp tried before packet and udp, and mem not at all", err)
+	}
+	if want := errs.NotFound; runtime.GOOS == "linux" && errs.KindOf(err) != want {
+		t.Errorf("kind %v, want %v: both drivers of interfaces say that there is none", errs.KindOf(err), want)
 	}
 	l, err := n.OpenLink(nodeos.LinkSpec{Name: "m0", Driver: "mem"})
 	if err != nil || l.Info().Driver != "mem" {
