@@ -11,16 +11,16 @@ import (
 
 const channelsHelp = `Prints the channels of all domains: in-channels, out-channels, and cut-through channels, which forward by themselves from one to the other.
 The key is over the payload of the protocol. A cut-through channel is done in the kernel where the driver of its in-link can do that,
-otherwise in user space, and the line below says why. Slot is the number by which programs in the kernel know an in-channel. Held is how
+otherwise in user space, and the last column says why. Slot is the number by which programs in the kernel know an in-channel. Held is how
 many packets wait, of the quota.
 
 Drops by cause: full (the queue), limited (the channel's packet rate), rate (its bit rate), poor (the domain's account),
 too_big (the MTU of the link that it leaves by), ttl (no hop left), invalid (no address, no room, no IP packet),
 gone (the link that it leaves by is closed).`
 
-// printChannels writes a line for each channel, and one more for the reason.
+// printChannels writes a line for each channel. The reason is last, where its length widens no column.
 func printChannels(w io.Writer, cs []control.ChannelInfo) {
-	fmt.Fprintln(w, "domain\tchannel\tprotocol\taddress\tkey\tslot\tdone by\tpackets\tdropped\theld")
+	fmt.Fprintln(w, "domain\tchannel\tprotocol\taddress\tkey\tslot\tdone by\tpackets\tdropped\theld\twhy")
 	for _, c := range cs {
 		slot, held := "-", "-"
 		if c.Slot != nil {
@@ -34,10 +34,7 @@ func printChannels(w io.Writer, cs []control.ChannelInfo) {
 			protocol += " to " + c.Out
 			address += " to " + orDash(c.OutAddress)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", c.Domain, c.Kind, protocol, address, orDash(c.Key), slot, c.Where, c.Packets, drops(c.Drops), held)
-		if c.Why != "" {
-			fmt.Fprintf(w, "\t\tin user space: %s\t\t\t\t\t\t\t\n", c.Why)
-		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", c.Domain, c.Kind, protocol, address, orDash(c.Key), slot, c.Where, c.Packets, drops(c.Drops), held, c.Why)
 	}
 }
 

@@ -25,12 +25,11 @@ func TestPrintChannels(t *testing.T) {
 		got = append(got, strings.Join(strings.Fields(line), " "))
 	}
 	want := []string{
-		"domain channel protocol address key slot done by packets dropped held",
+		"domain channel protocol address key slot done by packets dropped held why",
 		"node/d in eth0/ether/ip/udp :7 2/0102 3 user 12 full 2, poor 1 4/256",
 		"node/d out eth1/ether/ip - - - user 0 0 -",
 		"node/d cut eth0/ether to eth1/ether/ip 0x0800 to 10.0.0.9,4 - - kernel 7 0 -",
-		"node/d cut eth0/ether to eth2/ether - to - - - user 0 0 -",
-		"in user space: link eth2 is closed",
+		"node/d cut eth0/ether to eth2/ether - to - - - user 0 0 - link eth2 is closed",
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
