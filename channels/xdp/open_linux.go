@@ -63,7 +63,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		return nil, err
 	}
 	if longest := l.info.MTU + demux.EtherLen + 2*demux.VLANLen; longest > room(n.Pool()) {
-		return nil, errs.New(errs.TooBig, "link %s: MTU %d of interface %s is more than a packet frame of the node holds under driver xdp (%d); use frames of 4096 bytes, a smaller MTU, or driver packet",
+		return nil, errs.New(errs.TooBig, "link %s: MTU %d of interface %s is more than a packet frame of the node holds under driver xdp (%d); use a smaller MTU, driver packet, or in a program of your own frames of 4096 bytes",
 			spec.Name, l.info.MTU, device, room(n.Pool())-demux.EtherLen-2*demux.VLANLen)
 	} else {
 		l.limit = longest
