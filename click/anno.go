@@ -51,14 +51,26 @@ func FirstTime(p *packet.Packet) clock.Time { return clock.Time(p.Anno.Flow) }
 // SetFirstTime sets what FirstTime returns.
 func SetFirstTime(p *packet.Packet, t clock.Time) { p.Anno.Flow = uint64(t) }
 
-// WallOf returns the calendar time of an instant, as nanoseconds since 1970; 0 for no time.
+// maxLag is by how much calendar and clock may differ from what they were before conversions of times follow them.
+const maxLag = 10 * time.Millisecond
+
+// calendar returns the calendar time of instant 0. It stays the same until the calendar is set: the two clocks cannot be read at once, so that
+// a time that is converted to and fro would differ otherwise.
+func (r *Router) calendar() int64 {
+	clk := r.domain.Node().Clock()
+	at := clk.Wall().UnixNano() - int64(clk.Now())
+	if d := at - r.instant0; d > int64(maxLag) || d < -int64(maxLag) {
+		r.instant0 = at
+	}
+	return r.instant0
+}
+
+// WallOf returns the calendar time of an instant, as nanoseconds since 1970; 0 for no time. In Initialize and on the worker.
 func (r *Router) WallOf(t clock.Time) int64 {
 	if t == 0 {
 		return 0
 	}
-	clk := r.domain.Node().Clock()
-	now := clk.Now()
-	return clk.Wall().UnixNano() + int64(t-now)
+	return r.calendar() + int64(t)
 }
 
 // TimeOf is the inverse of WallOf. Times that the clock cannot express are none.
@@ -66,9 +78,7 @@ func (r *Router) TimeOf(unix int64) clock.Time {
 	if unix == 0 {
 		return 0
 	}
-	clk := r.domain.Node().Clock()
-	now := clk.Now()
-	return now + clock.Time(unix-clk.Wall().UnixNano())
+	return clock.Time(unix - r.calendar())
 }
 
 // AppendTime appends nanoseconds since 1970 as seconds with six decimals, or nine where they are needed.

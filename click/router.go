@@ -42,6 +42,7 @@ type Router struct {
 	domain   *nodeos.Domain
 	owner    packet.Owner
 	rand     *clock.Rand
+	instant0 int64     // calendar time of the clock's zero, see WallOf
 	seeded   *additive // what RandomBelow draws from after Reseed
 	output   io.Writer
 	stdout   io.Writer
