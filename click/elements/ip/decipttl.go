@@ -63,13 +63,17 @@ func (e *DecIPTTL) Act(b *packet.Batch) {
 			e.DropOne(p)
 			return false
 		}
-		h = p.Network()
-		h[8]--
-		// RFC 1624 with a change of -0x0100 in the word of TTL and protocol.
-		sum := uint32(binary.BigEndian.Uint16(h[10:])) + 0x100
-		binary.BigEndian.PutUint16(h[10:], uint16(sum+sum>>16))
+		decrement(p.Network())
 		return true
 	})
+}
+
+// decrement takes one from the time to live of a header.
+func decrement(h []byte) {
+	h[8]--
+	// RFC 1624 with a change of -0x0100 in the word of TTL and protocol.
+	sum := uint32(binary.BigEndian.Uint16(h[10:])) + 0x100
+	binary.BigEndian.PutUint16(h[10:], uint16(sum+sum>>16))
 }
 
 // Inherit implements click.Inheritor.

@@ -24,33 +24,50 @@ func init() {
 // IPGWOptions processes IP options.
 type IPGWOptions struct {
 	click.Base
-	addr [4]byte
+	options options
+}
+
+// options is the part of a router in IP options.
+type options struct {
+	addr [4]byte // to record
 	own  map[[4]byte]bool
+}
+
+func (o *options) init(addr [4]byte) {
+	o.addr = addr
+	if o.own == nil {
+		o.own = map[[4]byte]bool{}
+	}
+	o.own[addr] = true
 }
 
 // Configure implements click.Element.
 func (e *IPGWOptions) Configure(a *click.Args) {
 	addr := netip.IPv4Unspecified()
-	e.own = map[[4]byte]bool{}
+	e.options.own = map[[4]byte]bool{}
 	a.Parse(click.Must("MYADDR", click.Addr4(&addr)), click.May("OTHERADDRS", func(s string, a *click.Args) error {
 		for _, w := range lang.SplitWords(s) {
 			var x netip.Addr
 			if err := click.Addr4(&x)(w, a); err != nil {
 				return err
 			}
-			e.own[x.As4()] = true
+			e.options.own[x.As4()] = true
 		}
 		return nil
 	}))
-	e.addr = addr.As4()
-	e.own[e.addr] = true
+	e.options.init(addr.As4())
 }
 
 // Act implements click.Actor.
 func (e *IPGWOptions) Act(b *packet.Batch) {
 	b.Keep(func(p *packet.Packet) bool {
 		if h := p.Network(); len(h) < 20 || h[0]&15 > 5 {
-			if bad := e.options(p); bad >= 0 {
+			if Header(p) == nil || !e.Cache().Unshare(p) {
+				SetParam(p, 0)
+				e.ForwardOne(1, p)
+				return false
+			}
+			if bad := e.options.process(p, e.Router()); bad >= 0 {
 				SetParam(p, bad)
 				e.ForwardOne(1, p)
 				return false
@@ -60,12 +77,12 @@ func (e *IPGWOptions) Act(b *packet.Batch) {
 	})
 }
 
-// options does the work on a header with options; it returns the offset of an error, or -1.
-func (e *IPGWOptions) options(p *packet.Packet) int {
-	if Header(p) == nil || !e.Cache().Unshare(p) {
+// process does the work on a header with options, whose packet must be unshared; it returns the offset of an error, or -1.
+func (e *options) process(p *packet.Packet, r *click.Router) int {
+	h := Header(p)
+	if h == nil {
 		return 0
 	}
-	h := Header(p)
 	n := HeaderLen(h)
 	changed := false
 	for i := 20; i < n; {
@@ -96,7 +113,7 @@ func (e *IPGWOptions) options(p *packet.Packet) int {
 				changed = true
 			}
 		case 68: // timestamp
-			if bad, done := e.timestamp(o); bad >= 0 {
+			if bad, done := e.timestamp(o, r); bad >= 0 {
 				return i + bad
 			} else if done {
 				changed = true
@@ -111,7 +128,7 @@ func (e *IPGWOptions) options(p *packet.Packet) int {
 }
 
 // timestamp fills in a timestamp option; bad is the offset of an error in it, or -1.
-func (e *IPGWOptions) timestamp(o []byte) (bad int, done bool) {
+func (e *options) timestamp(o []byte, r *click.Router) (bad int, done bool) {
 	if len(o) < 4 || o[2] < 5 {
 		return 2, false
 	}
@@ -141,7 +158,7 @@ func (e *IPGWOptions) timestamp(o []byte) (bad int, done bool) {
 		copy(o[at:], e.addr[:])
 	}
 	// Milliseconds since midnight UTC of the node's calendar (RFC 791).
-	w := e.Router().Domain().Node().Clock().Wall().UTC()
+	w := r.Domain().Node().Clock().Wall().UTC()
 	ms := ((w.Hour()*60+w.Minute())*60+w.Second())*1000 + w.Nanosecond()/1e6
 	binary.BigEndian.PutUint32(o[at+size-4:], uint32(ms))
 	o[2] += byte(size)

@@ -199,6 +199,11 @@ func (p *patternParser) complete(q *primitive, v string) {
 		q.dir = p.last.dir
 	}
 	if q.kind != "" {
+		if _, err := p.args.ParsePrefix(v); err != nil && q.kind == "host" && q.proto == "" {
+			if _, err := p.args.ParseEther(v); err == nil {
+				q.proto = "ether"
+			}
+		}
 		return
 	}
 	_, flag := tcpFlags[v]
