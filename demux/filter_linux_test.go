@@ -288,8 +288,8 @@ func TestTablesGrow(t *testing.T) {
 		check(i/2, true)
 		check(i+1, false)
 	}
-	if k.tabs.Maps() != 1 || replaced > inlineMost+8 {
-		t.Errorf("%d maps, %d programs for %d keys", k.tabs.Maps(), replaced, keys)
+	if len(k.tabs.tabs) != 1 || replaced > inlineMost+8 {
+		t.Errorf("%d maps, %d programs for %d keys", len(k.tabs.tabs), replaced, keys)
 	}
 	replaced = 0
 	for i := range keys {
@@ -303,8 +303,8 @@ func TestTablesGrow(t *testing.T) {
 			check(keys-1, true)
 		}
 	}
-	if k.tabs.Maps() != 0 || replaced > inlineLeast+1 {
-		t.Errorf("%d maps, %d programs when they go", k.tabs.Maps(), replaced)
+	if len(k.tabs.tabs) != 0 || replaced > inlineLeast+1 {
+		t.Errorf("%d maps, %d programs when they go", len(k.tabs.tabs), replaced)
 	}
 }
 

@@ -448,9 +448,6 @@ func (t *Tables) Code(match, miss asm.Instructions) (asm.Instructions, error) {
 // Installed says that the program that Code wrote last runs instead of the one before.
 func (t *Tables) Installed() { t.current = true }
 
-// Maps returns how many of the mask shapes have maps.
-func (t *Tables) Maps() int { return len(t.tabs) }
-
 // Close forgets the maps. A program that still runs keeps its own.
 func (t *Tables) Close() error {
 	for name, b := range t.tabs {
