@@ -156,7 +156,7 @@ var fields = []field{
 		return be16(v.ip, 2)
 	}, func(m *maker, x value) { m.ipLen, m.hasLen = int(min(x.n, 65535)), true }},
 	{"ip_proto", formProto, func(v *view) value { return octet(v.ip, 9) }, func(m *maker, x value) { m.proto = uint8(x.n) }},
-	{"ip_hl", form8, func(v *view) value { return numberIf(v.ip != nil, uint64(v.hl)) }, nil},
+	{"ip_hl", form8, func(v *view) value { return numberIf(v.ip != nil, uint64(v.hl)) }, func(m *maker, x value) { m.hl = uint8(min(x.n, 60)) &^ 3 }},
 	{"ip_id", form16, func(v *view) value { return be16(v.ip, 4) }, func(m *maker, x value) { m.id = uint16(x.n) }},
 	{"ip_tos", form8, func(v *view) value { return octet(v.ip, 1) }, func(m *maker, x value) { m.tos = uint8(x.n) }},
 	{"ip_dscp", form8, func(v *view) value { x := octet(v.ip, 1); x.n >>= 2; return x }, func(m *maker, x value) { m.tos = m.tos&3 | uint8(x.n)<<2 }},

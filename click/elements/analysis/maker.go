@@ -20,6 +20,7 @@ type maker struct {
 	hasLen        bool
 	capture       int
 	hasCapture    bool
+	hl            uint8 // least length of the IP header in bytes
 	ipOpt         []byte
 
 	sport, dport       uint16
@@ -62,13 +63,13 @@ func (m *maker) build(e *click.Base, full, zero bool) *packet.Packet {
 	if p == nil {
 		return nil
 	}
-	hl := 20 + padded(len(m.ipOpt))
+	hl := max(20+padded(len(m.ipOpt)), int(m.hl))
 	first := m.frag&0x1fff == 0
 	thl := 0
 	if first {
 		switch m.proto {
 		case protoTCP:
-			thl = 20 + padded(len(m.tcpOpt))
+			thl = max(20+padded(len(m.tcpOpt)), int(m.off)*4)
 		case protoUDP, protoICMP:
 			thl = 8
 		}
