@@ -21,7 +21,7 @@ const timeText = "Flows that have not been used for their timeout are removed ev
 var commonArgs = []string{
 	"MAPPING_CAPACITY: Most flows, or the name of a rewriter whose capacity is shared; default 1048576. CAPACITY is the same.", "CAPACITY: See MAPPING_CAPACITY.",
 	"REAP_INTERVAL: How often flows that have timed out are removed; default 15min; 0 is never.",
-	"REPLY_ANNO: An annotation of one byte (PAINT, ICMP_PARAMPROB, FIX_IP_SRC, or 0 to 15 for a user byte): packets of the reply direction get the value that the flow's first packet had.",
+	"REPLY_ANNO: An annotation of one byte (PAINT, ICMP_PARAMPROB, FIX_IP_SRC, or an offset as Paint takes one): packets of the reply direction get the value that the flow's first packet had.",
 }
 
 const dstAnnoArg = "DST_ANNO: Whether the destination annotation is set to the new destination address; default true."
