@@ -13,7 +13,7 @@ func init() {
 		Name: "DelayUnqueue", Ports: "1/1", Processing: "l/h", New: func() click.Element { return &DelayUnqueue{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "moves packets on after a delay",
-			Text:     "It takes packets as they come and pushes each one exactly DELAY after its timestamp annotation, or after it was pulled if it has none. It holds at most 65536 packets.",
+			Text:     "It takes packets as they come and pushes each one exactly DELAY after its timestamp annotation, or after it was pulled if it has none. Its timestamp annotation is then that time. It holds at most 65536 packets.",
 			Args:     []string{"DELAY: How long to hold packets."},
 			Handlers: []string{"count (r): Packets moved.", "delay (rw): The DELAY argument.", "length (r): Packets held."},
 			Example:  "... -> SetTimestamp -> Queue -> DelayUnqueue(10ms) -> ...;", See: []string{"LinkUnqueue", "Link"},
@@ -28,7 +28,7 @@ func init() {
 			Group: "standard", Title: "moves packets on as a link with a bandwidth and a latency would",
 			Text:     "A packet occupies the link for its length divided by the bandwidth, and arrives LATENCY after its last bit was sent.",
 			Args:     []string{"LATENCY: Propagation delay.", "BANDWIDTH: Bandwidth, such as 10Mbps."},
-			Handlers: []string{"count (r): Packets moved.", "latency (rw): The LATENCY argument.", "bandwidth (rw): The BANDWIDTH argument.", "length (r): Packets held."},
+			Handlers: []string{"count (r): Packets moved.", "latency (rw): The LATENCY argument.", "bandwidth (rw): The BANDWIDTH argument.", "length, size (r): Packets held.", "reset (w): Drops all packets that it holds."},
 			Example:  "Queue(20) -> LinkUnqueue(5ms, 1Mbps) -> ...;", See: []string{"DelayUnqueue", "Link"},
 		},
 	})
@@ -68,6 +68,9 @@ func (e *DelayUnqueue) Initialize() error {
 	e.busy = e.NewTimer(e.task.Schedule)
 	e.line.Init(&e.Base, func(b *packet.Batch) {
 		e.count += uint64(b.Len())
+		for _, p := range b.Packets() {
+			p.Anno.Time = e.Now()
+		}
 		e.Out(0).Push(b)
 	}, e.task.Schedule)
 	e.task.Schedule()
@@ -116,6 +119,13 @@ func (e *DelayUnqueue) AddHandlers(h *click.Handlers) {
 	name := "delay"
 	if e.link {
 		name = "latency"
+		h.Read("size", func() string { return strconv.Itoa(e.line.Len()) })
+		h.Write("reset", func(string) error {
+			e.CountDrops(e.line.Clear())
+			e.busy.Stop()
+			e.task.Schedule()
+			return nil
+		})
 		h.Value("bandwidth", func() string { return strconv.FormatUint(e.bandwidth, 10) }, func(s string, a *click.Args) error {
 			var bw uint64
 			if err := click.Bandwidth(&bw)(s, a); err != nil {
@@ -125,5 +135,5 @@ func (e *DelayUnqueue) AddHandlers(h *click.Handlers) {
 			return nil
 		})
 	}
-	h.Value(name, func() string { return e.delay.String() }, click.Duration(&e.delay))
+	h.Value(name, func() string { return timeText(e.delay) }, click.Duration(&e.delay))
 }
