@@ -1,8 +1,8 @@
 package bench
 
 import (
-	"encoding/binary"
 	"context"
+	"encoding/binary"
 	"testing"
 	"time"
 
