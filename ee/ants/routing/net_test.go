@@ -80,14 +80,14 @@ func (w *wire) carry(from *end, data []byte) {
 	}
 }
 
-func (e *end) Flush(*packet.Cache)      {}
+func (e *end) Flush(*packet.Cache)       {}
 func (e *end) Claim(nodeos.Claims) error { return nil }
-func (e *end) Stats() nodeos.LinkStats  { return nodeos.LinkStats{} }
-func (e *end) Detach(*packet.Cache)     {}
-func (e *end) Close() error             { e.dead = true; return nil }
-func (e *end) next() (at clock.Time)    { return e.queue[0].at }
-func (e *end) inject(data []byte)       { e.queue = append(e.queue, frame{e.wire.net.clk.Now(), data}) }
-func (e *end) prefix() netip.Prefix     { return e.info.Prefixes[0] }
+func (e *end) Stats() nodeos.LinkStats   { return nodeos.LinkStats{} }
+func (e *end) Detach(*packet.Cache)      {}
+func (e *end) Close() error              { e.dead = true; return nil }
+func (e *end) next() (at clock.Time)     { return e.queue[0].at }
+func (e *end) inject(data []byte)        { e.queue = append(e.queue, frame{e.wire.net.clk.Now(), data}) }
+func (e *end) prefix() netip.Prefix      { return e.info.Prefixes[0] }
 func mac(node, link int) [6]byte {
 	return [6]byte{2, 'j', 'n', byte(node >> 8), byte(node), byte(link)}
 }
