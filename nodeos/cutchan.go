@@ -496,7 +496,7 @@ func (c *OutChan) cut() (Cut, error) {
 			case cut.IP == nil:
 				return cut, fmt.Errorf("link %s is a socket", c.link.info.Name)
 			case !c.spec.NoChecksum:
-				return cut, fmt.Errorf("the checksum of UDP is over the whole payload (NoChecksum leaves it out over IPv4)")
+				return cut, fmt.Errorf("the checksum of UDP is over the whole payload (NoChecksum, in a node file no-checksum: true, leaves it out over IPv4)")
 			case dst.Port() == 0:
 				return cut, fmt.Errorf("no port to send to is known")
 			}

@@ -336,7 +336,7 @@ func TestCutterTakesOver(t *testing.T) {
 	}
 	tunnel.NoChecksum = false
 	redirect(tunnel)
-	is("checksum", "user", "the checksum of UDP is over the whole payload (NoChecksum leaves it out over IPv4)")
+	is("checksum", "user", "the checksum of UDP is over the whole payload (NoChecksum, in a node file no-checksum: true, leaves it out over IPv4)")
 	if !e.closed {
 		t.Error("the entry stays")
 	}
