@@ -434,7 +434,14 @@ func (f *follower) sweep() {
 			t.setObject(id, nil, nil, false)
 		}
 	}
-	n := t.drop(func(r *Route) bool { return r.seen != t.dump && !t.touched.routes[r.key()] })
+	n := t.drop(func(r *Route) bool {
+		if r.seen != t.dump && t.touched.routes[r.key()] {
+			// What was announced since concerned this route, or another one of its prefix and metric beside which it is left over: the next dump tells.
+			f.want = true
+			return false
+		}
+		return r.seen != t.dump
+	})
 	if t.status.Dumps > 0 {
 		t.status.Corrected += uint64(n)
 	}

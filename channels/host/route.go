@@ -444,12 +444,13 @@ func newKey(p netip.Prefix, table, metric uint32, hops []Hop) routeKey {
 	return k
 }
 
-// has reports whether the table has exactly that route.
+// has reports whether the table has exactly that route, which a dump has shown.
 func (t *Table) has(s *RouteSpec) bool {
 	w := t.waysOf(s)
 	defer t.release(w)
 	for r := t.routes.Get(s.Prefix); r != nil; r = r.next {
 		if r.Table == s.Table && r.Metric == s.Metric && r.kind == s.Kind && r.ways == w {
+			r.seen = t.dump
 			return true
 		}
 	}
