@@ -73,7 +73,8 @@ func benchRunCommand() *cobra.Command {
 
 With --in and --out, packet-l2fwd and xdp-l2fwd make no network of their own: they send by the first interface and expect the frames at the
 second, and what lies between them - a cable, a switch, a router on another machine - is what is measured. The frames carry UDP packets
-from 10.0.0.2 to 10.0.1.2. Loopback, and interfaces that a default route goes by, are refused without --force. Nothing of the interfaces stays changed.
+from 10.0.0.2 to 10.0.1.2. Loopback, and interfaces that a default route goes by, are refused without --force. Nothing of the interfaces
+stays changed.
 
 A round is measured again where other programs had more than a tenth of the machine meanwhile, in up to half as many cases as there are rounds.`,
 		RunE: func(cmd *cobra.Command, names []string) error {
