@@ -138,7 +138,7 @@ func openDemux(e *Env) (Trial, error) {
 				if err := r.Ratio(name, back+": "+most.String()+pick, back+": "+one.String()); err != nil {
 					return err
 				}
-				r.Add(fmt.Sprintf("%s: %s%s more than 1 key", back, most, pick), "ns", r.now[back+": "+most.String()+pick]-r.now[back+": "+one.String()])
+				r.Add(fmt.Sprintf("%s: %s%s more than 1 key", back, most, pick), unitMore, r.now[back+": "+most.String()+pick]-r.now[back+": "+one.String()])
 			}
 			return nil
 		}
