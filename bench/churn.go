@@ -59,20 +59,28 @@ func openChurn(e *Env) (Trial, error) {
 	return t, nil
 }
 
-func (t *churnTrial) build(e *Env) error {
+// openEnds opens both ends of a link in memory on a node, m0 and m1, with rings of so many frames. The node closes what it has been given.
+func openEnds(n *nodeos.Node, ring int) (m0, m1 nodeos.Link, err error) {
 	net := mem.NewNet()
 	for _, l := range []struct {
 		to   *nodeos.Link
 		name string
-	}{{&t.link, "m0"}, {&t.far, "m1"}} {
-		got, err := net.Open(t.node, t.node.NextLinkNumber(), nodeos.LinkSpec{Name: l.name, Device: "segment", Ring: 4096, Opts: map[string]string{"promisc": "true"}})
+	}{{&m0, "m0"}, {&m1, "m1"}} {
+		*l.to, err = net.Open(n, n.NextLinkNumber(), nodeos.LinkSpec{Name: l.name, Device: "segment", Ring: ring, Opts: map[string]string{"promisc": "true"}})
+		if err == nil {
+			err = n.AddLink(*l.to, 0)
+		}
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		if err := t.node.AddLink(got, 0); err != nil {
-			return err
-		}
-		*l.to = got
+	}
+	return m0, m1, nil
+}
+
+func (t *churnTrial) build(e *Env) error {
+	var err error
+	if t.link, t.far, err = openEnds(t.node, 4096); err != nil {
+		return err
 	}
 	t.frames = toOneNet(e.rand(7))
 	for i, f := range t.frames {

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/janos-os/janos/channels/mem"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
@@ -56,19 +55,9 @@ func openGap(e *Env) (Trial, error) {
 }
 
 func (t *gapTrial) build() error {
-	net := mem.NewNet()
-	for _, l := range []struct {
-		to   *nodeos.Link
-		name string
-	}{{&t.link, "m0"}, {&t.far, "m1"}} {
-		got, err := net.Open(t.node, t.node.NextLinkNumber(), nodeos.LinkSpec{Name: l.name, Device: "segment", Ring: 1024, Opts: map[string]string{"promisc": "true"}})
-		if err != nil {
-			return err
-		}
-		if err := t.node.AddLink(got, 0); err != nil {
-			return err
-		}
-		*l.to = got
+	var err error
+	if t.link, t.far, err = openEnds(t.node, 1024); err != nil {
+		return err
 	}
 	t.frame = frame64(toMAC, fromMAC, [4]byte{10, 0, 0, 2}, [4]byte{10, 0, 1, 2}, 1024, churnBase)
 	d, err := t.node.Root().NewDomain(nodeos.DomainSpec{Account: resctl.Spec{Name: "load"}})
