@@ -76,22 +76,8 @@ type Module struct {
 // Check decides about a module. It needs time and memory in proportion to len(code), which must
 // not change meanwhile; the Module keeps no reference to it. The error is an *Error.
 func Check(code []byte, cfg *Config) (*Module, error) {
-	d := &decoded{cfg: cfg}
-	if err := d.decode(code); err != nil {
-		return nil, err
-	}
-	v := validator{seen: map[uint64]bool{}}
-	for i := range d.funcs {
-		f := &d.funcs[i]
-		if err := v.run(d, f); err != nil {
-			return nil, err
-		}
-		f.frame = frameSlots(len(d.types[f.typ].Params), int(f.nlocal), f.operands, f.size)
-	}
-	if err := d.stacks(); err != nil {
-		return nil, err
-	}
-	if err := d.required(len(code)); err != nil {
+	d, err := decodeAll(code, cfg)
+	if err != nil {
 		return nil, err
 	}
 	w := d.rewrite()
@@ -134,6 +120,29 @@ func Check(code []byte, cfg *Config) (*Module, error) {
 		}
 	}
 	return m, nil
+}
+
+// decodeAll decides about a module; the rest of Check writes it anew.
+func decodeAll(code []byte, cfg *Config) (*decoded, error) {
+	d := &decoded{cfg: cfg}
+	if err := d.decode(code); err != nil {
+		return nil, err
+	}
+	v := validator{seen: map[uint64]bool{}}
+	for i := range d.funcs {
+		f := &d.funcs[i]
+		if err := v.run(d, f); err != nil {
+			return nil, err
+		}
+		f.frame = frameSlots(len(d.types[f.typ].Params), int(f.nlocal), f.operands, f.size)
+	}
+	if err := d.stacks(); err != nil {
+		return nil, err
+	}
+	if err := d.required(len(code)); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // required checks the exports that the class of code must have.
