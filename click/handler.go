@@ -90,6 +90,9 @@ func (h *Handlers) Value(name string, get func() string, set Value) {
 	}
 }
 
+// Parse parses a part of a handler's value, with the names that the element knows.
+func (h *Handlers) Parse(v Value, text string) error { return v(text, h.args) }
+
 // Names returns the handlers' names.
 func (h *Handlers) Names() []string {
 	out := make([]string, 0, len(h.byName))
