@@ -81,18 +81,25 @@ func ParseManifest(b []byte) (*Manifest, error) {
 	if n := m.KeyLen(); n > KeyMax {
 		return nil, errs.New(errs.Invalid, "janos_manifest: key of %d bytes, at most %d", n, KeyMax)
 	}
-	name := b[ManifestNameOff : ManifestNameOff+NameMax]
-	if i := bytes.IndexByte(name, 0); i >= 0 {
-		name = name[:i]
+	var err error
+	if m.Name, err = ParseName(b[ManifestNameOff : ManifestNameOff+NameMax]); err != nil {
+		return nil, errs.New(errs.Invalid, "janos_manifest: the class name %w", err)
 	}
-	if len(name) == 0 {
-		return nil, errs.New(errs.Invalid, "janos_manifest: the class name is empty")
+	return m, nil
+}
+
+// ParseName reads a zero-padded name of printable ASCII. The error goes on from "the name".
+func ParseName(b []byte) (string, error) {
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
 	}
-	for _, c := range name {
+	if len(b) == 0 {
+		return "", errs.New(errs.Invalid, "is empty")
+	}
+	for _, c := range b {
 		if c <= ' ' || c > '~' {
-			return nil, errs.New(errs.Invalid, "janos_manifest: the class name %q has a byte that is not printable ASCII", name)
+			return "", errs.New(errs.Invalid, "%q has a byte that is not printable ASCII", b)
 		}
 	}
-	m.Name = string(name)
-	return m, nil
+	return string(b), nil
 }

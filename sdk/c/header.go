@@ -6,3 +6,8 @@ import _ "embed"
 //
 //go:embed janos.h
 var Header []byte
+
+// ElementHeader is the text of janos_element.h, for elements of graphs.
+//
+//go:embed janos_element.h
+var ElementHeader []byte

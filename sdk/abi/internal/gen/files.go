@@ -5,17 +5,21 @@ import (
 	"path/filepath"
 )
 
-// Files returns what abi.yaml in dir (the directory sdk/abi) generates, by path.
+// Files returns what abi.yaml in dir (the directory sdk/abi) and elem/element.yaml generate, by path.
 func Files(dir string) (map[string][]byte, error) {
-	in := map[string][]byte{}
-	for _, n := range []string{"abi.yaml", "kit.h.in", "abi.md.in"} {
-		b, err := os.ReadFile(filepath.Join(dir, n))
+	var failed error
+	read := func(name ...string) []byte {
+		b, err := os.ReadFile(filepath.Join(append([]string{dir}, name...)...))
 		if err != nil {
-			return nil, err
+			failed = err
 		}
-		in[n] = b
+		return b
 	}
-	s, err := Parse(in["abi.yaml"])
+	capsules, element := read("abi.yaml"), read("elem", "element.yaml")
+	if failed != nil {
+		return nil, failed
+	}
+	s, err := Parse(capsules)
 	if err != nil {
 		return nil, err
 	}
@@ -23,9 +27,22 @@ func Files(dir string) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{
-		filepath.Join(dir, "abi_gen.go"):              g,
-		filepath.Join(dir, "..", "c", "janos.h"):      s.Header(in["kit.h.in"]),
-		filepath.Join(dir, "..", "..", "docs/abi.md"): s.Markdown(in["abi.md.in"]),
-	}, nil
+	e, err := Parse(element)
+	if err != nil {
+		return nil, err
+	}
+	ge, err := e.ElementGo()
+	if err != nil {
+		return nil, err
+	}
+	kit, docs := filepath.Join(dir, "..", "c"), filepath.Join(dir, "..", "..", "docs")
+	files := map[string][]byte{
+		filepath.Join(dir, "abi_gen.go"):          g,
+		filepath.Join(kit, "janos.h"):             s.Header(read("kit.h.in")),
+		filepath.Join(docs, "abi.md"):             s.Markdown(read("abi.md.in")),
+		filepath.Join(dir, "elem", "elem_gen.go"): ge,
+		filepath.Join(kit, "janos_element.h"):     e.ElementHeader(read("elem", "kit.h.in")),
+		filepath.Join(docs, "abi-elements.md"):    e.ElementMarkdown(read("elem", "element.md.in")),
+	}
+	return files, failed
 }

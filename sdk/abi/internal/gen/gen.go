@@ -4,17 +4,19 @@ import (
 	"bytes"
 	"fmt"
 	"go/format"
+	"slices"
 	"strings"
 	"unicode"
 
 	"github.com/goccy/go-yaml"
 )
 
-// Spec is the description as abi.yaml has it.
+// Spec is the description as abi.yaml or element.yaml has it.
 type Spec struct {
 	Version   int     `yaml:"version"`
 	Constants []Named `yaml:"constants"`
 	Verdicts  []Named `yaml:"verdicts"`
+	Flags     []Named `yaml:"flags"`
 	StateActs []Named `yaml:"state_acts"`
 	Structs   []Struct
 	Module    string `yaml:"module"`
@@ -67,13 +69,21 @@ func Parse(src []byte) (*Spec, error) {
 	if err := yaml.UnmarshalWithOptions(src, s, yaml.Strict()); err != nil {
 		return nil, fmt.Errorf("abi.yaml: %w", err)
 	}
+	if err := layout(s.Structs); err != nil {
+		return nil, fmt.Errorf("abi.yaml: %w", err)
+	}
+	return s, nil
+}
+
+// layout gives fields their offsets and structs their sizes.
+func layout(all []Struct) error {
 	known := map[string]*Struct{}
-	left := len(s.Structs)
+	left := len(all)
 	for left > 0 { // a struct is laid out when those it contains are
 		progress := false
 	next:
-		for i := range s.Structs {
-			st := &s.Structs[i]
+		for i := range all {
+			st := &all[i]
 			if known[st.Name] != nil {
 				continue
 			}
@@ -89,14 +99,14 @@ func Parse(src []byte) (*Spec, error) {
 					size, al = inner.size, inner.align
 				}
 				if at%al != 0 {
-					return nil, fmt.Errorf("abi.yaml: %s.%s at offset %d is not a multiple of %d: reorder the fields", st.Name, f.Name, at, al)
+					return fmt.Errorf("%s.%s at offset %d is not a multiple of %d: reorder the fields", st.Name, f.Name, at, al)
 				}
 				f.offset = at
 				at += size * max(1, f.Count)
 				align = max(align, al)
 			}
 			if at%align != 0 || st.Export != "" && at%8 != 0 {
-				return nil, fmt.Errorf("abi.yaml: size %d of %s needs padding: add a reserved field", at, st.Name)
+				return fmt.Errorf("size %d of %s needs padding: add a reserved field", at, st.Name)
 			}
 			st.size, st.align = at, align
 			known[st.Name] = st
@@ -104,10 +114,10 @@ func Parse(src []byte) (*Spec, error) {
 			progress = true
 		}
 		if !progress {
-			return nil, fmt.Errorf("abi.yaml: a struct has a field of an unknown type")
+			return fmt.Errorf("a struct has a field of an unknown type")
 		}
 	}
-	return s, nil
+	return nil
 }
 
 func scalar(t string) int {
@@ -116,7 +126,7 @@ func scalar(t string) int {
 		return 1
 	case "u16":
 		return 2
-	case "u32":
+	case "u32", "i32":
 		return 4
 	case "u64":
 		return 8
@@ -164,25 +174,13 @@ func (s *Spec) Go() ([]byte, error) {
 	for _, c := range s.StateActs {
 		p("State%s StateAct = %d // %s\n", camel(c.Name), c.Value, c.Text)
 	}
-	p(")\n\n// Sizes and offsets of the records in guest memory.\nconst (\n")
-	for _, st := range s.Structs {
-		p("%sSize = %d\n", camel(st.Name), st.size)
-		for _, f := range st.Fields {
-			p("%s%sOff = %d\n", camel(st.Name), camel(f.Name), f.offset)
-		}
-		p("\n")
-	}
-	p(")\n\n// ExportEvaluate is the name of the function that a guest exports: it takes nothing and returns a Verdict.\nconst ExportEvaluate = \"evaluate\"\n\n")
-	p("// Names of the globals that hold the addresses of the records.\nconst (\n")
-	for _, st := range s.Structs {
-		if st.Export != "" {
-			p("Export%s = %q\n", camel(st.Name), st.Export)
-		}
-	}
-	p("ExportWindow = \"janos_window\"\n)\n\n")
+	p(")\n\n")
+	s.goOffsets(p)
+	p("// ExportEvaluate is the name of the function that a guest exports: it takes nothing and returns a Verdict.\nconst ExportEvaluate = \"evaluate\"\n\n")
+	s.goExports(p)
 	for _, st := range s.Structs {
 		if st.Name == "block" {
-			s.goIn(p, st)
+			s.goIn(p, st, "one capsule", "in")
 		}
 	}
 	p("// Module is the name under which guests import host calls.\nconst Module = %q\n\n", s.Module)
@@ -205,22 +203,53 @@ func (s *Spec) Go() ([]byte, error) {
 	return format.Source(b.Bytes())
 }
 
-// goIn writes the struct of the fields that the host fills in.
-func (s *Spec) goIn(p func(string, ...any), st Struct) {
+// goOffsets writes where everything is in a record.
+func (s *Spec) goOffsets(p func(string, ...any)) {
+	p("// Sizes and offsets of the records in guest memory.\nconst (\n")
+	for _, st := range s.Structs {
+		p("%sSize = %d\n", camel(st.Name), st.size)
+		for _, f := range st.Fields {
+			p("%s%sOff = %d\n", camel(st.Name), camel(f.Name), f.offset)
+		}
+		p("\n")
+	}
+	p(")\n\n")
+}
+
+// goExports writes the names under which guests export the addresses of the records.
+func (s *Spec) goExports(p func(string, ...any)) {
+	p("// Names of the globals that hold the addresses of the records.\nconst (\n")
+	for _, st := range s.Structs {
+		if st.Export != "" {
+			p("Export%s = %q\n", camel(st.Name), st.Export)
+		}
+	}
+	p("ExportWindow = \"janos_window\"\n)\n\n")
+}
+
+// goIn writes the struct of the fields that the host fills in, which have one of the directions. Size and version come first where a record has them.
+func (s *Spec) goIn(p func(string, ...any), st Struct, what string, dirs ...string) {
 	var in []Field
+	versioned := false
 	for _, f := range st.Fields {
-		if f.Dir == "in" && f.Name != "size" && f.Name != "abi" {
+		switch {
+		case f.Name == "size" || f.Name == "abi":
+			versioned = true
+		case slices.Contains(dirs, f.Dir):
 			in = append(in, f)
 		}
 	}
-	p("// In is what the host tells the guest about one capsule.\ntype In struct {\n")
+	name := camel(st.Name)
+	p("// In is what the host tells the guest about %s.\ntype In struct {\n", what)
 	for _, f := range in {
 		p("%s uint%d // %s\n", camel(f.Name), scalar(f.Type)*8, f.Text)
 	}
-	p("}\n\n// Put writes in to the start of a block, which must have BlockSize bytes.\nfunc (in *In) Put(b []byte) {\n_ = b[BlockSize-1]\n")
-	p("binary.LittleEndian.PutUint32(b[BlockSizeOff:], BlockSize)\nbinary.LittleEndian.PutUint32(b[BlockABIOff:], Version)\n")
+	p("}\n\n// Put writes in to the start of a %s, which must have %sSize bytes.\nfunc (in *In) Put(b []byte) {\n_ = b[%sSize-1]\n", st.Name, name, name)
+	if versioned {
+		p("binary.LittleEndian.PutUint32(b[%sSizeOff:], %sSize)\nbinary.LittleEndian.PutUint32(b[%sABIOff:], Version)\n", name, name, name)
+	}
 	for _, f := range in {
-		p("binary.LittleEndian.PutUint%d(b[%s%sOff:], in.%s)\n", scalar(f.Type)*8, camel(st.Name), camel(f.Name), camel(f.Name))
+		p("binary.LittleEndian.PutUint%d(b[%s%sOff:], in.%s)\n", scalar(f.Type)*8, name, camel(f.Name), camel(f.Name))
 	}
 	p("}\n\n")
 }
@@ -279,6 +308,26 @@ func (s *Spec) Header(tail []byte) []byte {
 		p("\tJANOS_STATE_%s = %d, /* %s */\n", strings.ToUpper(c.Name), c.Value, c.Text)
 	}
 	p("};\n")
+	s.cStructs(p, "janos.h")
+	p("\n/* Host calls. Unused ones are not imported. */\n")
+	for _, c := range s.Calls {
+		res := "void"
+		if c.Result != "" {
+			res = ctype(c.Result)
+		}
+		var ps []string
+		for _, q := range c.Params {
+			ps = append(ps, decl(ctype(q.Type), q.Name))
+		}
+		p("\n%s__attribute__((import_module(%q), import_name(%q)))\n%s janos_%s(%s);\n", comment(c.Text+fmt.Sprintf(". Costs %d units of fuel.", c.Fuel), ""),
+			s.Module, c.Name, res, c.Name, strings.Join(ps, ", "))
+	}
+	p("\n%s\n#endif /* JANOS_H */\n", bytes.TrimSpace(tail))
+	return b.Bytes()
+}
+
+// cStructs writes the records as C has them.
+func (s *Spec) cStructs(p func(string, ...any), file string) {
 	done := map[string]bool{}
 	var emit func(st Struct)
 	emit = func(st Struct) {
@@ -305,26 +354,11 @@ func (s *Spec) Header(tail []byte) []byte {
 			}
 			p("\t%s%s; /* %s%s */\n", decl(ctype(f.Type), f.Name), arr, dir, f.Text)
 		}
-		p("};\n_Static_assert(sizeof(struct janos_%s) == %d, \"janos.h: struct janos_%s has a wrong size\");\n", st.Name, st.size, st.Name)
+		p("};\n_Static_assert(sizeof(struct janos_%s) == %d, \"%s: struct janos_%s has a wrong size\");\n", st.Name, st.size, file, st.Name)
 	}
 	for _, st := range s.Structs {
 		emit(st)
 	}
-	p("\n/* Host calls. Unused ones are not imported. */\n")
-	for _, c := range s.Calls {
-		res := "void"
-		if c.Result != "" {
-			res = ctype(c.Result)
-		}
-		var ps []string
-		for _, q := range c.Params {
-			ps = append(ps, decl(ctype(q.Type), q.Name))
-		}
-		p("\n%s__attribute__((import_module(%q), import_name(%q)))\n%s janos_%s(%s);\n", comment(c.Text+fmt.Sprintf(". Costs %d units of fuel.", c.Fuel), ""),
-			s.Module, c.Name, res, c.Name, strings.Join(ps, ", "))
-	}
-	p("\n%s\n#endif /* JANOS_H */\n", bytes.TrimSpace(tail))
-	return b.Bytes()
 }
 
 // Markdown returns the manual page.
@@ -340,6 +374,24 @@ func (s *Spec) Markdown(intro []byte) []byte {
 	for _, c := range s.StateActs {
 		p("| %d | `%s` | %s |\n", c.Value, c.Name, c.Text)
 	}
+	s.mdRecords(p)
+	p("\n## Host calls\n\nImported from the module `%s`. All parameters and results are i32.\n\n| call | fuel | what it does |\n|---|---|---|\n", s.Module)
+	for _, c := range s.Calls {
+		var ps []string
+		for _, q := range c.Params {
+			ps = append(ps, q.Name)
+		}
+		res := ""
+		if c.Result != "" {
+			res = " -> " + c.Result
+		}
+		p("| `%s(%s)%s` | %d | %s |\n", c.Name, strings.Join(ps, ", "), res, c.Fuel, c.Text)
+	}
+	return b.Bytes()
+}
+
+// mdRecords writes the tables of bounds and records.
+func (s *Spec) mdRecords(p func(string, ...any)) {
 	p("\n## Bounds\n\n| name | value | meaning |\n|---|---|---|\n")
 	for _, c := range s.Constants {
 		p("| `%s` | %d | %s |\n", c.Name, c.Value, c.Text)
@@ -359,17 +411,4 @@ func (s *Spec) Markdown(intro []byte) []byte {
 			p("| %d | %s | `%s` | %s | %s |\n", f.offset, t, f.Name, f.Dir, f.Text)
 		}
 	}
-	p("\n## Host calls\n\nImported from the module `%s`. All parameters and results are i32.\n\n| call | fuel | what it does |\n|---|---|---|\n", s.Module)
-	for _, c := range s.Calls {
-		var ps []string
-		for _, q := range c.Params {
-			ps = append(ps, q.Name)
-		}
-		res := ""
-		if c.Result != "" {
-			res = " -> " + c.Result
-		}
-		p("| `%s(%s)%s` | %d | %s |\n", c.Name, strings.Join(ps, ", "), res, c.Fuel, c.Text)
-	}
-	return b.Bytes()
 }

@@ -10,13 +10,15 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	files, err := gen.Files(".")
-	if err != nil {
-		log.Fatal(err)
-	}
-	for name, text := range files {
-		if err := os.WriteFile(name, text, 0o644); err != nil {
+	for _, list := range []func(string) (map[string][]byte, error){gen.Files, gen.CallFiles} {
+		files, err := list(".")
+		if err != nil {
 			log.Fatal(err)
+		}
+		for name, text := range files {
+			if err := os.WriteFile(name, text, 0o644); err != nil {
+				log.Fatal(err)
+			}
 		}
 	}
 }
