@@ -13,7 +13,8 @@ import (
 )
 
 func buildCommand() *cobra.Command {
-	return &cobra.Command{
+	var debug bool
+	c := &cobra.Command{
 		Use: "build [FILE.c | DIR]...", Short: "Compile capsules from C",
 		Long: `Compiles each C file, or all in each directory (the present one if none is named), to a module beside it with the
 suffix .wasm, and shows whether nodes accept it. It needs clang with the WebAssembly target and its linker; the
@@ -21,7 +22,10 @@ variable JANOS_CLANG chooses one. A line of the source may say how it wants to b
 
   /* janos:build pages=16 stack=8192 */
 
-pages is the most memory in units of 64 KiB (default 1), stack the bytes of C stack (default 4096).`,
+pages is the most memory in units of 64 KiB (default 1), stack the bytes of C stack (default 4096).
+
+With --debug the module keeps the names of its functions and the lines of its source, which janos capsule check, debug and profile show. Nodes
+take it as well, and leave all that out before an engine sees it; but it is larger to send, and has another fingerprint.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				args = []string{"."}
@@ -49,11 +53,13 @@ pages is the most memory in units of 64 KiB (default 1), stack the bytes of C st
 			}
 			var failed errs.List
 			for _, src := range sources {
-				failed.Add(build(cmd, comp, src))
+				failed.Add(build(cmd, comp, src, debug))
 			}
 			return failed.Err()
 		},
 	}
+	c.Flags().BoolVar(&debug, "debug", false, "keep names of functions and lines of the source")
+	return c
 }
 
 // escape makes a directory's name match itself in a pattern.
@@ -63,7 +69,7 @@ func escape(dir string) string {
 
 // build compiles one file and checks what came of it. The module is written even if nodes would refuse it, so that
 // it can be looked at.
-func build(cmd *cobra.Command, comp *ckit.Compiler, src string) error {
+func build(cmd *cobra.Command, comp *ckit.Compiler, src string, debug bool) error {
 	text, err := os.ReadFile(src)
 	if err != nil {
 		return errs.New(errs.NotFound, "%w", err)
@@ -72,6 +78,7 @@ func build(cmd *cobra.Command, comp *ckit.Compiler, src string) error {
 	if err != nil {
 		return err
 	}
+	opt.Debug = debug
 	module, warnings, err := comp.Build(cmd.Context(), src, opt)
 	if err != nil {
 		return err

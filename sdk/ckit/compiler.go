@@ -11,6 +11,7 @@ import (
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/sdk/abi"
+	"github.com/janos-os/janos/sdk/abi/elem"
 	"github.com/janos-os/janos/sdk/c"
 )
 
@@ -82,11 +83,13 @@ func check(ctx context.Context, path string) (*Compiler, error) {
 type Options struct {
 	Pages   int      // maximum of the memory in pages of 64 KiB; 0: 1
 	Stack   int      // bytes of C stack; 0: 4096
+	Debug   bool     // keep the names of functions, and DWARF with lines of the source; the module is some times as large
 	Include []string // further directories for headers
 	Flags   []string // further flags for clang, last
+	Element bool     // it is a graph element, not a capsule
 }
 
-// Args returns the arguments with which clang turns src into out; header is the directory of janos.h.
+// Args returns the arguments with which clang turns src into out; header is the directory of the kit's headers.
 func (o *Options) Args(header, src, out string) []string {
 	pages, stack := max(1, o.Pages), o.Stack
 	if stack <= 0 {
@@ -99,9 +102,19 @@ func (o *Options) Args(header, src, out string) []string {
 	for _, d := range o.Include {
 		args = append(args, "-I", d)
 	}
-	args = append(args, "-Wl,--no-entry", "-Wl,--strip-all", "-Wl,--stack-first",
+	if o.Debug {
+		args = append(args, "-g")
+	} else {
+		args = append(args, "-Wl,--strip-all")
+	}
+	args = append(args, "-Wl,--no-entry", "-Wl,--stack-first",
 		fmt.Sprintf("-Wl,-z,stack-size=%d", stack), fmt.Sprintf("-Wl,--max-memory=%d", pages<<16))
-	for _, e := range []string{abi.ExportManifest, abi.ExportBlock, abi.ExportWindow} {
+	exports := []string{abi.ExportManifest, abi.ExportBlock, abi.ExportWindow}
+	if o.Element {
+		exports = []string{elem.ExportElement, elem.ExportPacket, elem.ExportWindow}
+		args = append(args, "-Wl,--export-if-defined="+elem.ExportConfig, "-Wl,--export-if-defined="+elem.ExportCounter)
+	}
+	for _, e := range exports {
 		args = append(args, "-Wl,--export="+e)
 	}
 	args = append(args, o.Flags...)
@@ -116,8 +129,10 @@ func (comp *Compiler) Build(ctx context.Context, src string, opt Options) (modul
 		return nil, "", errs.New(errs.Internal, "build %s: %w", src, err)
 	}
 	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "janos.h"), c.Header, 0o600); err != nil {
-		return nil, "", errs.New(errs.Internal, "build %s: %w", src, err)
+	for name, text := range map[string][]byte{"janos.h": c.Header, "janos_element.h": c.ElementHeader} {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			return nil, "", errs.New(errs.Internal, "build %s: %w", src, err)
+		}
 	}
 	if _, err := os.Stat(src); err != nil {
 		return nil, "", errs.New(errs.NotFound, "build: %w", err)
