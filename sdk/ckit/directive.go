@@ -16,10 +16,16 @@ const directive = "janos:build"
 //
 //	janos:build pages=16 stack=8192
 //
-// An unknown name and a number out of range are errs.Invalid and name file and line.
+// A source that includes janos_element.h in these lines is a graph element. An unknown name and a number out of range are errs.Invalid and name file and line.
 func FileOptions(file string, src []byte) (Options, error) {
 	var o Options
-	for i, line := range bytes.SplitN(src, []byte("\n"), 51) {
+	lines := bytes.SplitN(src, []byte("\n"), 51)
+	for _, line := range lines[:min(len(lines), 50)] {
+		if rest, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("#")); ok && bytes.HasPrefix(bytes.TrimSpace(rest), []byte("include")) && bytes.Contains(rest, []byte("janos_element.h")) {
+			o.Element = true
+		}
+	}
+	for i, line := range lines {
 		_, rest, found := strings.Cut(string(line), directive)
 		if !found || i == 50 {
 			continue

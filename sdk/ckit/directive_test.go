@@ -13,8 +13,10 @@ func TestFileOptions(t *testing.T) {
 		"":                           {},
 		"int x;":                     {},
 		"/* janos:build pages=16 */": {Pages: 16},
-		"/* a\n * janos:build stack=64 pages=2\n */":     {Pages: 2, Stack: 64},
-		strings.Repeat("\n", 50) + "janos:build pages=2": {},
+		"/* a\n * janos:build stack=64 pages=2\n */":             {Pages: 2, Stack: 64},
+		strings.Repeat("\n", 50) + "janos:build pages=2":         {},
+		"/* janos:build pages=2 */\n# include <janos_element.h>": {Pages: 2, Element: true},
+		"/* not janos_element.h */":                              {},
 	} {
 		if got, err := FileOptions("x.c", []byte(src)); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v, %v, want %+v", src, got, err, want)
