@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +19,7 @@ import (
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm/gate"
+	"github.com/janos-os/janos/vm/symbol"
 )
 
 // report is what nodes would say to a module. The JSON form is stable.
@@ -38,7 +42,32 @@ type report struct {
 	Recursive  bool     `json:"recursive,omitempty"`
 	Imports    []string `json:"imports,omitempty"`
 
-	err error
+	// Functions are the module's own, in order; Limits what the gate holds it to.
+	Functions []function `json:"functions,omitempty"`
+	Limits    []use      `json:"limits,omitempty"`
+
+	err     error
+	symbols *symbol.Table
+}
+
+// function is what one of its functions can use at most.
+type function struct {
+	Index    int    `json:"index"`
+	Name     string `json:"name,omitempty"`
+	Source   string `json:"source,omitempty"` // file:line
+	Offset   int    `json:"offset"`           // of its body in the module
+	Bytes    int    `json:"bytes"`
+	Fuel     uint64 `json:"fuel,omitempty"`     // most that a call uses, with what it calls; 0: not bounded
+	NoBound  string `json:"no_bound,omitempty"` // why it is not
+	NoSource string `json:"no_bound_source,omitempty"`
+	NoOffset int    `json:"no_bound_offset,omitempty"`
+}
+
+// use is how much of a limit a module needs.
+type use struct {
+	What  string `json:"what"`
+	Used  uint32 `json:"used"`
+	Limit uint32 `json:"limit"`
 }
 
 // refusal says why a module is not accepted.
@@ -46,15 +75,25 @@ type refusal struct {
 	Text   string `json:"text"`
 	Offset int    `json:"offset"` // byte in the module; -1: it is not about a byte
 	Where  string `json:"where,omitempty"`
+	Name   string `json:"function,omitempty"` // in which function, if the module says how it is called
+	Source string `json:"source,omitempty"`   // file:line, if the module has them
 	Remedy string `json:"remedy,omitempty"`
 }
 
 func checkCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, long bool
 	c := &cobra.Command{
 		Use: "check FILE...", Short: "Show what nodes would say to a module", Args: cobra.MinimumNArgs(1),
 		Long: `Puts modules (FILE.wasm), or all modules of a protocol (its YAML file, or the directory it is in), through the gate that
-stands before every node's engine, and shows what they import and need, or why and at which byte they are refused.`,
+stands before every node's engine, and shows what they import and need, or why and at which byte they are refused, and what to change.
+
+"fuel" is the most that an evaluation can use, which follows from the text of the code where every loop counts from one constant to
+another. Where that is not so it says which place is in the way; the code is metered all the same, and the evaluation ends when its budget is used
+up. --functions shows that for each function, and how much of each limit the module uses. Modules built with --debug show their own
+names and lines; for others the source map FILE.wasm.map is read if there is one.
+
+The exit code is 0 if all are accepted; otherwise that of the refusal: 18 for what is no valid module, 32 for one that uses
+more than is allowed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rs := []*report{} // not null in JSON
 			var failed errs.List
@@ -88,12 +127,13 @@ stands before every node's engine, and shows what they import and need, or why a
 				return failed.Err()
 			}
 			for _, r := range rs {
-				r.print(cmd.OutOrStdout())
+				r.print(cmd.OutOrStdout(), long)
 			}
 			return failed.Err()
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&long, "functions", false, "show each function, and the limits")
 	return c
 }
 
@@ -112,11 +152,31 @@ func gateConfig() *gate.Config {
 
 // examine puts a module through the gate.
 func examine(file string, code []byte) *report {
-	r := &report{File: file, Code: ants.CodeIDOf(code).String(), Bytes: len(code)}
+	r := &report{File: file, Code: ants.CodeIDOf(code).String(), Bytes: len(code), symbols: symbol.Read(code, sourceMap(file))}
 	m, err := gate.Check(code, gateConfig())
 	if err != nil {
 		r.refuse(err)
 		return r
+	}
+	bounds, err := gate.Bounds(code, gateConfig())
+	if err != nil {
+		r.refuse(err)
+		return r
+	}
+	for _, b := range bounds {
+		f := function{Index: b.Func, Name: r.symbols.Func(b.Func), Source: r.firstLine(b.Start, b.Size), Offset: b.Start, Bytes: b.Size, Fuel: b.Fuel}
+		if b.Why != "" {
+			f.Fuel, f.NoBound, f.NoOffset, f.NoSource = 0, b.Why, b.At, r.line(b.At)
+		}
+		r.Functions = append(r.Functions, f)
+	}
+	uses, err := gate.Uses(code, gateConfig())
+	if err != nil {
+		r.refuse(err)
+		return r
+	}
+	for _, u := range uses {
+		r.Limits = append(r.Limits, use{u.What, u.Used, u.Limit})
 	}
 	r.Pages, r.MaxPages, r.Stack, r.Recursive = m.MemoryMin, m.MemoryMax, m.Stack, m.Recursive
 	r.Imports = imports(m.Wasm)
@@ -148,11 +208,48 @@ func (r *report) refuse(err error) {
 	var g *gate.Error
 	if errors.As(err, &g) {
 		r.Refusal.Offset, r.Refusal.Where, r.Refusal.Remedy = g.Offset, g.Where, g.Remedy
+		if n, ok := strings.CutPrefix(g.Where, "function "); ok {
+			if i, err := strconv.Atoi(n); err == nil {
+				r.Refusal.Name = r.symbols.Func(i)
+			}
+			r.Refusal.Source = r.line(g.Offset)
+		}
 	}
 }
 
+// line is where the instruction at offset comes from, or "".
+func (r *report) line(offset int) string {
+	if file, line, ok := r.symbols.Line(offset); ok {
+		return fmt.Sprintf("%s:%d", filepath.Base(file), line)
+	}
+	return ""
+}
+
+// firstLine is where the first instruction of a body that comes from somewhere does.
+func (r *report) firstLine(start, size int) string {
+	for at := start; at < start+size; at++ {
+		if s := r.line(at); s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// sourceMap reads the source map of a module, where there is one.
+func sourceMap(file string) []byte {
+	const most = 16 << 20
+	if st, err := os.Stat(file + ".map"); err != nil || st.Size() > most {
+		return nil
+	}
+	b, err := os.ReadFile(file + ".map")
+	if err != nil {
+		return nil
+	}
+	return b
+}
+
 // print writes r for people.
-func (r *report) print(w io.Writer) {
+func (r *report) print(w io.Writer, long bool) {
 	if !r.Accepted {
 		fmt.Fprintf(w, "%s: refused\n", r.File)
 		if g := r.Refusal; g.Offset >= 0 {
@@ -161,6 +258,12 @@ func (r *report) print(w io.Writer) {
 			fmt.Fprintf(w, "  why      %s\n  where    byte %#x of %d", ge.Msg, g.Offset, r.Bytes)
 			if g.Where != "" {
 				fmt.Fprintf(w, ", %s", g.Where)
+			}
+			if g.Name != "" {
+				fmt.Fprintf(w, " (%s)", g.Name)
+			}
+			if g.Source != "" {
+				fmt.Fprintf(w, ", %s", g.Source)
 			}
 			fmt.Fprintln(w)
 			if g.Remedy != "" {
@@ -195,6 +298,42 @@ func (r *report) print(w io.Writer) {
 	} else {
 		fmt.Fprintf(w, "  imports  %s\n", strings.Join(r.Imports, ", "))
 	}
+	if i, ok := r.symbols.Exported(abi.ExportEvaluate); ok {
+		if k := slices.IndexFunc(r.Functions, func(f function) bool { return f.Index == i }); k >= 0 {
+			r.printFuel(w, "fuel    ", &r.Functions[k])
+		}
+	}
+	if !long {
+		return
+	}
+	for i := range r.Functions {
+		f := &r.Functions[i]
+		name := f.Name
+		if name == "" {
+			name = "-"
+		}
+		if f.Source != "" {
+			name += " " + f.Source
+		}
+		fmt.Fprintf(w, "  function %d %s, byte %#x, %d bytes\n", f.Index, name, f.Offset, f.Bytes)
+		r.printFuel(w, "  fuel  ", f)
+	}
+	for _, u := range r.Limits {
+		fmt.Fprintf(w, "  limit    %s: %d of %d\n", u.What, u.Used, u.Limit)
+	}
+}
+
+// printFuel writes what a function uses at most.
+func (r *report) printFuel(w io.Writer, head string, f *function) {
+	if f.NoBound == "" {
+		fmt.Fprintf(w, "  %s at most %d\n", head, f.Fuel)
+		return
+	}
+	at := fmt.Sprintf("byte %#x", f.NoOffset)
+	if f.NoSource != "" {
+		at += ", " + f.NoSource
+	}
+	fmt.Fprintf(w, "  %s no bound but the budget: %s (%s)\n", head, f.NoBound, at)
 }
 
 // imports lists what a metered module imports beyond the meter itself, with the price of a call. The bytes come from the

@@ -85,9 +85,10 @@ var variable = []struct {
 	{regexp.MustCompile(`fuel \d+, at most \d+`), "fuel N, at most N"},
 	{regexp.MustCompile(`\d+ slots`), "N slots"},
 	{regexp.MustCompile(`offset 0x[0-9a-f]+`), "offset N"},
+	{regexp.MustCompile(`fuel     at most \d+`), "fuel     at most N"},
 }
 
-// TestTranscripts plays testdata/*.txt, each in a fresh directory in which examples is the directory of the examples. Beside
+// TestTranscripts plays testdata/*.txt, each in a fresh directory in which examples, testdata and symbol are directories of the tree. Beside
 // janos there are a few commands to look at files with. A name that ends in _clang needs a compiler.
 func TestTranscripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
@@ -112,8 +113,10 @@ func TestTranscripts(t *testing.T) {
 			}
 			dir := t.TempDir()
 			t.Chdir(dir)
-			if err := os.Symlink(filepath.Join(here, "../../examples/capsules"), "examples"); err != nil {
-				t.Fatal(err)
+			for name, to := range map[string]string{"examples": "../../examples/capsules", "testdata": "testdata", "symbol": "../../vm/symbol/testdata"} {
+				if err := os.Symlink(filepath.Join(here, to), name); err != nil {
+					t.Fatal(err)
+				}
 			}
 			got := transcript(t, string(want), func(args []string) string {
 				switch {

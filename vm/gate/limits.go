@@ -34,3 +34,62 @@ func HandlerLimits() Limits {
 		MemoryPages: 16, Segments: 256, Stack: 16 << 10, Floats: true,
 	}
 }
+
+// Use is how much of a limit a module needs. Where a limit is of each function or type it is the largest.
+type Use struct {
+	What        string
+	Used, Limit uint32
+}
+
+// Uses passes code through the gate and returns what it needs of each of cfg's limits. The error is that of [Check]. It is for tools.
+func Uses(code []byte, cfg *Config) ([]Use, error) {
+	d, err := decodeAll(code, cfg)
+	if err != nil {
+		return nil, err
+	}
+	n := Limits{Module: uint32(len(code)), Types: uint32(len(d.types)), Imports: uint32(len(d.imports)), Functions: uint32(len(d.funcs)), Globals: uint32(len(d.globals)),
+		Exports: uint32(len(d.exports)), Segments: uint32(max(len(d.data), len(d.elems))), Stack: d.deepest}
+	for _, t := range d.types {
+		n.Params = max(n.Params, uint32(len(t.Params)+len(t.Results)))
+	}
+	if d.table != nil {
+		n.Table = max(d.table[0], d.table[1])
+	}
+	if d.memory != nil {
+		n.MemoryPages = d.memory[1]
+	}
+	for i := range d.funcs {
+		f := &d.funcs[i]
+		n.Body, n.Locals, n.Operands = max(n.Body, uint32(f.size)), max(n.Locals, f.nlocal), max(n.Operands, uint32(f.operands))
+		n.Nesting, n.Blocks, n.BranchTargets = max(n.Nesting, f.nesting), max(n.Blocks, f.blocks), max(n.BranchTargets, f.targets)
+	}
+	var out []Use
+	for _, r := range limitRows {
+		out = append(out, Use{r.what, *r.of(&n), *r.of(&cfg.Limits)})
+	}
+	return out, nil
+}
+
+// limitRows are the limits that are numbers.
+var limitRows = []struct {
+	what string
+	of   func(*Limits) *uint32
+}{
+	{"bytes of the module", func(l *Limits) *uint32 { return &l.Module }},
+	{"function types", func(l *Limits) *uint32 { return &l.Types }},
+	{"parameters and results of a type", func(l *Limits) *uint32 { return &l.Params }},
+	{"imports", func(l *Limits) *uint32 { return &l.Imports }},
+	{"functions", func(l *Limits) *uint32 { return &l.Functions }},
+	{"bytes of a function body", func(l *Limits) *uint32 { return &l.Body }},
+	{"locals of a function, without parameters", func(l *Limits) *uint32 { return &l.Locals }},
+	{"blocks within blocks", func(l *Limits) *uint32 { return &l.Nesting }},
+	{"blocks of a function", func(l *Limits) *uint32 { return &l.Blocks }},
+	{"values on the operand stack", func(l *Limits) *uint32 { return &l.Operands }},
+	{"branch table entries of a function", func(l *Limits) *uint32 { return &l.BranchTargets }},
+	{"globals", func(l *Limits) *uint32 { return &l.Globals }},
+	{"exports", func(l *Limits) *uint32 { return &l.Exports }},
+	{"entries of the table", func(l *Limits) *uint32 { return &l.Table }},
+	{"pages of memory of 64 KiB", func(l *Limits) *uint32 { return &l.MemoryPages }},
+	{"data segments, element segments, each", func(l *Limits) *uint32 { return &l.Segments }},
+	{"slots of 8 bytes of call stack, without recursion", func(l *Limits) *uint32 { return &l.Stack }},
+}

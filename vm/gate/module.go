@@ -27,6 +27,9 @@ type function struct {
 	frame    uint32
 	counted  bool // may be reached from itself: its calls are counted
 	weight   uint32
+	nesting  uint32 // most blocks within blocks
+	blocks   uint32
+	targets  uint32 // of branch tables
 }
 
 // region is what is charged at once: a function without its loops, or a loop without those inside.

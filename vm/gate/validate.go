@@ -68,7 +68,7 @@ func (v *validator) run(d *decoded, f *function) *Error {
 	if r.err == nil && r.left() > 0 {
 		r.invalid("%d bytes after the function's end", r.left())
 	}
-	f.regions[0].cost = v.cost
+	f.regions[0].cost, f.blocks, f.targets = v.cost, v.blocks, v.labels
 	return r.err
 }
 
@@ -356,6 +356,7 @@ func (v *validator) open(in *instr) {
 	case opIf:
 		f.outer = v.cost
 	}
+	v.f.nesting = max(v.f.nesting, uint32(len(v.frames)))
 	v.frames = append(v.frames, f)
 	v.pushAll(params)
 }

@@ -79,6 +79,16 @@ func (t *Table) Func(index int) string {
 	return t.exports[uint32(index)]
 }
 
+// Exported returns the function that is exported under a name.
+func (t *Table) Exported(name string) (index int, ok bool) {
+	for i, n := range t.exports {
+		if n == name {
+			return int(i), true
+		}
+	}
+	return 0, false
+}
+
 // Line returns the file and the line that the instruction at a byte offset of the module came from.
 func (t *Table) Line(offset int) (file string, line int, ok bool) {
 	i := sort.Search(len(t.lines), func(i int) bool { return t.lines[i].offset > offset }) - 1
