@@ -14,6 +14,7 @@ type Args struct {
 	args   []string
 	errs   []string
 	places map[string]int // if not nil: which argument each parameter was read from
+	late   bool           // the element runs, and its arguments are not those of the configuration
 }
 
 // Param is a parameter that Parse fills in.
@@ -63,8 +64,12 @@ func (a *Args) Errorf(format string, args ...any) {
 	a.errs = append(a.errs, fmt.Sprintf(format, args...))
 }
 
-// Messagef prints something that keeps nobody from going on, with the place in the configuration.
+// Messagef prints something that keeps nobody from going on, with the place in the configuration that it is about.
 func (a *Args) Messagef(format string, args ...any) {
+	if a.late {
+		fmt.Fprintf(a.router.output, "While configuring '%s':\n  %s\n", a.router.label(a.el.index), fmt.Sprintf(format, args...))
+		return
+	}
 	pos := a.router.spec.Elements[a.el.index].Pos
 	fmt.Fprintf(a.router.output, "%v: While configuring '%s':\n  %s\n", pos, a.router.label(a.el.index), fmt.Sprintf(format, args...))
 }

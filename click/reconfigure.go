@@ -18,7 +18,7 @@ type Reconfigurer interface {
 func (e *Base) trial(args []string) (Element, *Args) {
 	el := e.class.New()
 	*el.base() = Base{router: e.router, thread: e.thread, class: e.class, name: e.name, index: e.index, nin: e.nin, nout: e.nout, inKinds: e.inKinds, outKinds: e.outKinds}
-	a := &Args{router: e.router, el: el.base(), args: args, places: map[string]int{}}
+	a := &Args{router: e.router, el: el.base(), args: args, places: map[string]int{}, late: true}
 	el.Configure(a)
 	return el, a
 }
