@@ -25,8 +25,9 @@ type body struct {
 	block  []byte
 	window []byte
 
-	used    bool   // something ran since it was fresh
-	written uint32 // most bytes of the window that the host wrote meanwhile
+	used      bool   // something ran since it was fresh
+	written   uint32 // most bytes of the window that the host wrote meanwhile
+	hostWrote bool   // and elsewhere
 }
 
 // Bounds of what waits for use again, which is charged to nobody: bytes in an engine, and bodies of one code.
@@ -66,7 +67,7 @@ func (in *Instance) newBody(t int) (*body, error) {
 	if t == compiled { // the interpreter's calls cost more than two of ours
 		b.fn, b.carries = mod.ExportedFunction(gate.ExportEnter), true
 	}
-	b.block = b.mem.buf[ent.block : ent.block+abi.BlockSize : ent.block+abi.BlockSize]
+	b.block = b.mem.buf[ent.block : ent.block+ent.blockSize : ent.block+ent.blockSize]
 	end := ent.window + ent.manifest.WindowSize
 	b.window = b.mem.buf[ent.window:end:end]
 	return b, nil
@@ -93,9 +94,9 @@ func (b *body) restore(ent *entry) bool {
 		return true
 	}
 	mem := b.mem.buf[:b.mem.n]
-	if m.Writes && len(m.Imports) == 0 {
+	if m.Writes && len(m.Imports) == 0 && !b.hostWrote {
 		m.Restore(mem, m.WriteLow, m.WriteHigh)
-		m.Restore(mem, ent.block, ent.block+abi.BlockSize)
+		m.Restore(mem, ent.block, ent.block+ent.blockSize)
 		m.Restore(mem, ent.window, ent.window+b.written)
 	} else { // host functions write where the guest wants
 		m.Restore(mem, 0, uint32(len(mem)))
@@ -109,7 +110,7 @@ func (b *body) restore(ent *entry) bool {
 	for i, g := range b.globals {
 		g.Set(m.Initial[i])
 	}
-	b.used, b.written = false, 0
+	b.used, b.written, b.hostWrote = false, 0, false
 	return true
 }
 

@@ -74,6 +74,9 @@ type entry struct {
 	heat     atomic.Uint64  // how much it was used, see Engine.count
 	owner    codeAccount    // of the first loader, pays compilation
 	pool     []*body        // restored, wait for instances; guarded by Engine.mu
+
+	blockSize uint32
+	element   *elementLayout // of an element, or nil
 }
 
 // form is code made executable.
@@ -265,6 +268,9 @@ func (ent *entry) records() error {
 		}
 		return nil
 	}
+	if ent.key.class.element {
+		return ent.elementRecords()
+	}
 	at := map[string]uint32{}
 	for _, name := range []string{abi.ExportManifest, abi.ExportBlock, abi.ExportWindow} {
 		v, ok := m.Constant(name)
@@ -284,16 +290,23 @@ func (ent *entry) records() error {
 	if ent.manifest, err = abi.ParseManifest(raw[:]); err != nil {
 		return err
 	}
-	ent.block, ent.window = at[abi.ExportBlock], at[abi.ExportWindow]
-	memory := uint64(m.MemoryMin) << 16
-	areas := []struct {
-		name    string
-		at, len uint64
-	}{
+	ent.block, ent.blockSize, ent.window = at[abi.ExportBlock], abi.BlockSize, at[abi.ExportWindow]
+	return ent.apart([]area{
 		{abi.ExportManifest, uint64(at[abi.ExportManifest]), abi.ManifestSize},
 		{abi.ExportBlock, uint64(ent.block), abi.BlockSize},
 		{abi.ExportWindow, uint64(ent.window), uint64(ent.manifest.WindowSize)},
-	}
+	})
+}
+
+// area is where a record lies in guest memory.
+type area struct {
+	name    string
+	at, len uint64
+}
+
+// apart checks that records lie inside the initial memory and do not overlap.
+func (ent *entry) apart(areas []area) error {
+	memory := uint64(ent.mod.MemoryMin) << 16
 	for i, a := range areas {
 		if a.at+a.len > memory {
 			return errs.New(errs.Refused, "vm: load: %s (%#x, %d bytes) is outside the initial memory of %d bytes", a.name, a.at, a.len, memory)

@@ -36,6 +36,8 @@ type ClassSpec struct {
 	// Process makes it a class of processes, for Isolate.Start: they export ExportRun, and perhaps ExportExiting, and need no records. Otherwise it
 	// is one of handlers: guests that export evaluate and the records of the ABI.
 	Process bool
+	// Element makes it a class of graph elements, for Isolate.NewElement: guests that export evaluate and the records of package sdk/abi/elem.
+	Element bool
 }
 
 // Class is a kind of guest code. It is immutable and safe for concurrent use.
@@ -43,6 +45,7 @@ type Class struct {
 	e         *Engine
 	name      string
 	process   bool
+	element   bool
 	config    gate.Config
 	functions map[string][]HostFunc // by module
 	all       []HostFunc
@@ -57,6 +60,12 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	if spec.Process {
 		c.process = true
 		c.config.Resume, c.config.Exports, c.config.Optional = true, processExports, processOptional
+	}
+	if spec.Element {
+		if spec.Process {
+			return nil, errs.New(errs.Invalid, "vm: class %s: of processes, or of elements", spec.Name)
+		}
+		c.element, c.config.Optional = true, elementOptional
 	}
 	if !spec.Process {
 		c.config.Enter = abi.ExportEvaluate

@@ -250,11 +250,9 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 		return abi.Error, errs.New(errs.Invalid, "vm: window of %d bytes for a length of %d, state of %d bytes, declared are %d",
 			len(c.Window), c.In.Length, len(c.State), ent.manifest.StateSize)
 	case in.iso.flags.Load() != 0:
-		if in.iso.flags.Load()&in.ends == 0 {
-			return abi.Error, errs.New(errs.WouldBlock, "vm: isolate %s is suspended", in.iso.spec.Name)
-		}
-		in.exit = exit{why: exitKilled}
-		return abi.Error, in.fault(nil, 0)
+		return abi.Error, in.stopped()
+	case ent.element != nil:
+		return abi.Error, errs.New(errs.Invalid, "vm: isolate %s: %s is an element", in.iso.spec.Name, ent.manifest.Name)
 	}
 	captured := min(len(c.Window), int(ent.manifest.WindowSize))
 	if captured < int(ent.manifest.WindowMin) {
@@ -297,6 +295,18 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 		in.end()
 	}
 	return verdict, err
+}
+
+// stopped returns why nothing may run in the isolate, or nil.
+func (in *Instance) stopped() error {
+	switch f := in.iso.flags.Load(); {
+	case f == 0:
+		return nil
+	case f&in.ends == 0:
+		return errs.New(errs.WouldBlock, "vm: isolate %s is suspended", in.iso.spec.Name)
+	}
+	in.exit = exit{why: exitKilled}
+	return in.fault(nil, 0)
 }
 
 // ready sees to a living instance in the best tier.
@@ -344,16 +354,21 @@ func (in *Instance) fill(c *Call, captured int, budget uint64) {
 
 // run calls the guest and returns what is left of the budget. The charge that could not be met counts as used.
 func (in *Instance) run(budget uint64) (left uint64, err error) {
+	return in.call(in.fn, in.carries, budget)
+}
+
+// call is run for a function that the module exports; carries says that it takes the fuel and returns what is left.
+func (in *Instance) call(fn api.Function, carries bool, budget uint64) (left uint64, err error) {
 	in.exit = exit{}
 	in.refused = false
 	in.running = true
-	if in.carries {
+	if carries {
 		in.stack[0] = budget
-		err = in.fn.CallWithStack(&in.ctx, in.stack[:])
+		err = fn.CallWithStack(&in.ctx, in.stack[:])
 		left = in.stack[1]
 	} else {
 		in.fuel.Set(budget)
-		err = in.fn.CallWithStack(&in.ctx, in.stack[:])
+		err = fn.CallWithStack(&in.ctx, in.stack[:])
 		left = in.fuel.Get()
 	}
 	in.running = false

@@ -18,8 +18,15 @@ func TestSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	elements, err := r.e.NewClass(ClassSpec{Name: "element", Element: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for src, module := range built {
 		class := r.class
+		if strings.Contains(src, "element") {
+			class = elements
+		}
 		if strings.Contains(src, "process") {
 			class = processes
 		}
