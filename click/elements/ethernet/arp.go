@@ -36,7 +36,7 @@ func parseARP(d []byte) (m arpMessage, ok bool) {
 	return m, true
 }
 
-// newARP makes a frame with an ARP packet, or nil.
+// newARP makes a frame with an ARP packet, without a time, or nil.
 func newARP(e *click.Base, dst [6]byte, m *arpMessage) *packet.Packet {
 	p := e.Cache().Alloc(e.Owner())
 	if p == nil {
@@ -58,6 +58,5 @@ func newARP(e *click.Base, dst [6]byte, m *arpMessage) *packet.Packet {
 	copy(d[32:], m.tha[:])
 	copy(d[38:], m.tpa[:])
 	p.SetMAC(0)
-	p.Anno.Time = e.Now()
 	return p
 }

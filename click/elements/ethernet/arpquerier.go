@@ -3,14 +3,12 @@ package ethernet
 import (
 	"fmt"
 	"net/netip"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/janos-os/janos/click"
-	"github.com/janos-os/janos/clock"
-	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -19,114 +17,171 @@ func init() {
 		Name: "ARPQuerier", Ports: "2/1-2", Processing: "h", Flow: "xy/x", New: func() click.Element { return &ARPQuerier{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "finds Ethernet addresses by ARP",
-			Text: "Input 0 takes IP packets with the destination annotation set and puts an Ethernet header before them; while the address is unknown it asks and holds the packets. " +
-				"Input 1 takes ARP replies. Queries go to output 1 if that is connected, else to output 0. Multicast and broadcast addresses need no query.\n\n" +
-				"An unanswered query is repeated every second, five times at most; entries are asked for anew before TIMEOUT is over.",
+			Text: "Input 0 takes IP packets with the destination annotation set and puts an Ethernet header before them; while the address is unknown it asks and holds the packets, for five seconds at most. " +
+				"Input 1 takes ARP replies. Queries go to output 1 if that is connected, else to output 0; they have the time and VLAN annotations of the packet that caused them. " +
+				"Multicast and broadcast addresses need no query, and packets to 0.0.0.0 are dropped.\n\n" +
+				"Queries are sent when packets come, at most ten a second for one address: while it is unknown, when its answer is older than TIMEOUT, and, to the known Ethernet address, when it is older than POLL_TIMEOUT. " +
+				"An answer counts where there is an entry for its address. At a hot swap the table of the element of the same name is taken over.",
 			Args: []string{
-				"IP: Own address.", "ETHER: Own Ethernet address.", "CAPACITY: Packets to hold in all; default 2048.", "ENTRY_CAPACITY: Packets to hold for one address; default 16.",
-				"TIMEOUT: How long an answer holds; default 300s.", "BROADCAST: The network's broadcast address.",
+				"IP: Own address, which may be written with the length of the network's prefix.", "ETHER: Own Ethernet address; where it is left away, that of the name given for IP.",
+				"TABLE: Name of the ARPTable to use instead of one of its own; then the five arguments of a table must not be given.",
+				capacityArg, entryArg, perEntryArg, slimArg, arpTimeoutArg, "POLL_TIMEOUT: Age of an answer from which on its sender is asked again; default 60s. 0 is never.",
+				"BROADCAST: The network's broadcast address; default the last address of IP's network, if that is known.", "BROADCAST_POLL: Whether to ask everybody again, and not the known address; default false.",
 			},
 			Handlers: []string{
-				"table (r): Address, Ethernet address or '?', packets held, age.", "queries (r): Queries sent.", "responses (r): Answers taken.", "length (r): Packets held.", "drops (r): Packets dropped.",
-				"drop_details (r): Packets dropped by cause.", "insert (w): An address and its Ethernet address.", "delete (w): An address.", "clear (w): Forgets everything.",
+				"ipaddr (rw): Own address.", "broadcast (r): The broadcast address, or 255.255.255.255.", tableHandler, "stats (r): Packets dropped and queries sent, in two lines.", "queries (r): Queries sent.", "responses (r): Answers taken.",
+				lengthHandler, countHandler, "drops (r): Packets dropped, those that the table held among them.", "drop_details (r): Packets dropped by cause.", insertHandler, deleteHandler, clearHandler,
 			},
-			Example: "rt[1] -> ... -> [0] q :: ARPQuerier(10.0.1.1, 2:0:0:0:0:1) -> out; cl[1] -> [1] q;", See: []string{"ARPResponder"},
+			Example: "rt[1] -> ... -> [0] q :: ARPQuerier(10.0.1.1/24, 2:0:0:0:0:1) -> out; cl[1] -> [1] q;", See: []string{"ARPResponder", "ARPTable", "ARPFaker"},
 		},
 	})
 }
 
-// Causes of ARPQuerier's drops.
+// Causes of ARPQuerier's drops beside those of its table.
 const (
 	dropNoAddr = iota
-	dropFull
-	dropNoAnswer
 	dropNoMemory
+	dropNoReply
 	dropCauses
 )
-
-var dropNames = [dropCauses]string{"no destination address", "too many packets held", "no answer", "no memory"}
 
 // ARPQuerier finds Ethernet addresses.
 type ARPQuerier struct {
 	click.Base
-	ip       netip.Addr
+	ip       [4]byte
 	ether    [6]byte
-	capacity int
-	perEntry int
-	timeout  time.Duration
-	bcast    netip.Addr
-
-	table     map[[4]byte]*arpEntry
-	held      int
-	queries   uint64
-	responses uint64
-	causes    [dropCauses]uint64
-	timer     *click.Timer
-	last      *arpEntry // of the packet before, as the next one often has the same
-	lastAddr  [4]byte
+	bcast    [4]byte // 255.255.255.255 if there is no other
+	poll     time.Duration
+	pollAll  bool
+	own      arpTable
+	t        *arpTable
+	shared   bool
+	causes   [dropCauses]uint64
+	queries  uint64
+	answers  uint64
+	multi    [6]byte
+	queryOut int
 }
-
-// arpEntry is what is known about one address.
-type arpEntry struct {
-	ether   [6]byte
-	known   bool
-	fixed   bool // by handler
-	since   clock.Time
-	asked   clock.Time
-	tries   int
-	pending []*packet.Packet
-}
-
-const (
-	queryPause = time.Second
-	maxTries   = 5
-	maxEntries = 1 << 16
-)
 
 // Configure implements click.Element.
 func (e *ARPQuerier) Configure(a *click.Args) {
-	e.capacity, e.perEntry, e.timeout = 2048, 16, 300*time.Second
-	e.table = map[[4]byte]*arpEntry{}
-	a.Parse(click.Must("IP", click.Addr4(&e.ip)), click.Must("ETHER", click.Ether(&e.ether)),
-		click.Key("CAPACITY", click.IntRange(&e.capacity, 0, 1<<20)), click.Key("ENTRY_CAPACITY", click.IntRange(&e.perEntry, 1, 1<<16)),
-		click.Key("TIMEOUT", click.Duration(&e.timeout)), click.Key("BROADCAST", click.Addr4(&e.bcast)))
+	e.own.init(&e.Base)
+	e.t, e.poll = &e.own, time.Minute
+	var ip, ether string
+	var bcast netip.Addr
+	var table *ARPTable
+	var hasEther, hasBcast bool
+	params := []click.Param{
+		click.Must("IP", click.String(&ip)), click.May("ETHER", click.String(&ether)).Given(&hasEther), click.Key("TABLE", click.Ref(&table, "ARPTable")).Given(&e.shared),
+		click.Key("POLL_TIMEOUT", click.Duration(&e.poll)), click.Key("BROADCAST", click.Addr4(&bcast)).Given(&hasBcast), click.Key("BROADCAST_POLL", click.Bool(&e.pollAll)),
+	}
+	given := make([]bool, 5)
+	for i, p := range e.own.params() {
+		params = append(params, p.Given(&given[i]))
+	}
+	if !a.Parse(params...) {
+		return
+	}
+	own, net, err := ownAddr(a, ip)
+	if err != nil {
+		a.Errorf("IP: %v", err)
+		return
+	}
+	e.ip = own
+	if !hasEther {
+		ether = ip
+	}
+	if e.ether, err = a.ParseEther(ether); err != nil {
+		if !hasEther {
+			a.Errorf("required argument ETHER is missing")
+		} else {
+			a.Errorf("ETHER: %v", err)
+		}
+	}
+	e.bcast = [4]byte{255, 255, 255, 255}
+	switch {
+	case hasBcast:
+		e.bcast = bcast.As4()
+	case net.IsValid() && net.Bits() < 31: // RFC 3021: shorter networks have none
+		v := net.Addr().As4()
+		for i := net.Bits(); i < 32; i++ {
+			v[i/8] |= 0x80 >> (i % 8)
+		}
+		e.bcast = v
+	}
+	if e.shared {
+		for i, name := range []string{"CAPACITY", "ENTRY_CAPACITY", "ENTRY_PACKET_CAPACITY", "CAPACITY_SLIM_FACTOR", "TIMEOUT"} {
+			if given[i] {
+				a.Errorf("%s has no effect beside TABLE, give it to the table", name)
+			}
+		}
+		e.t = &table.t
+	}
+	if e.Outputs() > 1 {
+		e.queryOut = 1
+	}
+}
+
+// ownAddr parses an address that may tell its network.
+func ownAddr(a *click.Args, s string) (addr [4]byte, net netip.Prefix, err error) {
+	p, err := a.ParsePrefix(s)
+	if err == nil && !p.Addr().Is4() {
+		p, err = a.ParsePrefix(s + ":ip")
+	}
+	if err != nil || !p.Addr().Is4() {
+		return addr, net, fmt.Errorf("expected an IPv4 address, not '%s'", s)
+	}
+	addr, net = p.Addr().As4(), p
+	if q, qerr := a.ParsePrefix(s + ":ipnet"); qerr == nil && q.Addr().Is4() {
+		net = q // of a name that stands for an address of a network
+	}
+	return addr, net, nil
 }
 
 // Initialize implements click.Initializer.
 func (e *ARPQuerier) Initialize() error {
-	e.timer = e.NewTimer(e.tick)
+	if !e.shared {
+		e.own.start()
+	}
 	return nil
 }
 
 // Cleanup implements click.Cleaner.
-func (e *ARPQuerier) Cleanup() { e.clear() }
+func (e *ARPQuerier) Cleanup() { e.own.clear() }
 
-func (e *ARPQuerier) clear() {
-	for a, n := range e.table {
-		for _, p := range n.pending {
-			e.Cache().Free(p)
-		}
-		delete(e.table, a)
+// Inherit implements click.Inheritor.
+func (e *ARPQuerier) Inherit(old click.Element) error {
+	o, ok := old.(*ARPQuerier)
+	if !ok {
+		return nil
 	}
-	e.held, e.last = 0, nil
+	e.queries, e.answers, e.causes = o.queries, o.answers, o.causes
+	e.CountDrops(int(o.Drops()))
+	if !e.shared && !o.shared {
+		e.own.inherit(&o.own)
+	}
+	return nil
 }
 
 // Push implements click.Pusher.
 func (e *ARPQuerier) Push(port int, b *packet.Batch) {
 	if port == 1 {
 		for _, p := range b.Packets() {
-			if m, ok := parseARP(p.Data()); ok && m.op == arpReply {
-				e.learn(m.spa, m.sha)
+			m, ok := parseARP(p.Data())
+			if !ok || m.op != arpReply {
+				e.drop(p, dropNoReply)
+				continue
 			}
 			e.Cache().Free(p)
+			e.answer(&m)
 		}
 		b.Reset()
 		return
 	}
 	c := e.Cache()
 	b.Keep(func(p *packet.Packet) bool {
-		dst, ok := e.resolve(p)
-		if !ok {
+		dst := e.resolve(p)
+		if dst == nil {
 			return false
 		}
 		if !c.Unshare(p) || !push(p, dst, &e.ether, typeIP) {
@@ -143,137 +198,86 @@ func (e *ARPQuerier) drop(p *packet.Packet, why int) {
 	e.DropOne(p)
 }
 
-// resolve returns the address to send p to, or takes p.
-func (e *ARPQuerier) resolve(p *packet.Packet) (*[6]byte, bool) {
-	a := p.Anno.Dst
-	if !a.Is4() {
+// resolve returns the address to send p to, or takes p and returns nil.
+func (e *ARPQuerier) resolve(p *packet.Packet) *[6]byte {
+	if !p.Anno.Dst.Is4() {
 		e.drop(p, dropNoAddr)
-		return nil, false
+		return nil
 	}
-	k := a.As4()
-	n := e.last
-	if n == nil || k != e.lastAddr {
-		switch {
-		case k == [4]byte{255, 255, 255, 255} || a == e.bcast:
-			return &broadcastEther, true
-		case k[0]>>4 == 14: // RFC 1112 section 6.4
-			return &[6]byte{1, 0, 0x5e, k[1] & 0x7f, k[2], k[3]}, true
-		case k == [4]byte{}:
-			e.drop(p, dropNoAddr)
-			return nil, false
-		}
-		if n = e.table[k]; n == nil {
-			if len(e.table) >= maxEntries {
-				e.drop(p, dropFull)
-				return nil, false
-			}
-			n = &arpEntry{}
-			e.table[k] = n
-		}
-		e.last, e.lastAddr = n, k
+	k := p.Anno.Dst.As4()
+	switch {
+	case k == [4]byte{255, 255, 255, 255} || k == e.bcast:
+		return &broadcastEther
+	case k[0]>>4 == 14: // RFC 1112 section 6.4
+		e.multi = [6]byte{1, 0, 0x5e, k[1] & 0x7f, k[2], k[3]}
+		return &e.multi
+	case k == [4]byte{}:
+		e.drop(p, dropNoAddr)
+		return nil
 	}
 	now := e.Now()
-	if n.known {
-		if !n.fixed && e.timeout > 0 && now.Sub(n.since) >= e.timeout*3/4 {
-			if now.Sub(n.since) >= e.timeout {
-				n.known, n.tries = false, 0
+	n := e.t.entry(k)
+	if e.t.known(n, now) {
+		if e.poll > 0 && now.Sub(n.since) >= e.poll && (!n.asked || now.Sub(n.askedAt) >= queryPause) {
+			dst := n.ether
+			if e.pollAll {
+				dst = broadcastEther
 			}
-			if now.Sub(n.asked) >= queryPause {
-				e.ask(k, n)
-			}
+			e.ask(n, dst, p)
 		}
-		if n.known {
-			return &n.ether, true
+		if len(n.pending) > 0 { // answered elsewhere
+			e.flush(n)
 		}
+		return &n.ether
 	}
-	if e.held >= e.capacity || len(n.pending) >= e.perEntry {
-		if len(n.pending) == 0 {
-			e.drop(p, dropFull)
-			return nil, false
-		}
-		e.drop(n.pending[0], dropFull) // the oldest is the least useful
-		n.pending = append(n.pending[:0], n.pending[1:]...)
-		e.held--
+	ask := !n.asked || now.Sub(n.askedAt) >= queryPause
+	q := e.query(n, broadcastEther, p, ask)
+	e.t.hold(n, p)
+	if q != nil {
+		e.ForwardOne(e.queryOut, q)
 	}
-	n.pending = append(n.pending, p)
-	e.held++
-	if n.tries == 0 {
-		e.ask(k, n)
-	}
-	return nil, false
+	return nil
 }
 
-// ask sends a query.
-func (e *ARPQuerier) ask(k [4]byte, n *arpEntry) {
-	n.tries++
-	n.asked = e.Now()
-	if !e.timer.Pending() {
-		e.timer.SetAfter(queryPause)
+// query makes a query that p has caused, if it is time for one.
+func (e *ARPQuerier) query(n *arpEntry, dst [6]byte, p *packet.Packet, due bool) *packet.Packet {
+	if !due {
+		return nil
 	}
-	q := newARP(&e.Base, broadcastEther, &arpMessage{op: arpRequest, sha: e.ether, spa: e.ip.As4(), tpa: k})
+	n.asked, n.askedAt = true, e.Now()
+	q := newARP(&e.Base, dst, &arpMessage{op: arpRequest, sha: e.ether, spa: e.ip, tpa: n.addr})
 	if q == nil {
-		return
+		return nil
 	}
 	e.queries++
-	port := 0
-	if e.Outputs() > 1 {
-		port = 1
-	}
-	e.ForwardOne(port, q)
+	q.Anno.Time, q.Anno.VLAN, q.Anno.HasVLAN = p.Anno.Time, p.Anno.VLAN, p.Anno.HasVLAN
+	return q
 }
 
-// tick repeats queries and gives up.
-func (e *ARPQuerier) tick() {
-	now := e.Now()
-	var due [][4]byte
-	again := false
-	for k, n := range e.table {
-		if n.known || n.tries == 0 {
-			continue
-		}
-		again = true
-		if now.Sub(n.asked) >= queryPause {
-			due = append(due, k)
-		}
-	}
-	// The order must not depend on the map's.
-	sort.Slice(due, func(i, j int) bool { return string(due[i][:]) < string(due[j][:]) })
-	if again {
-		e.timer.SetAfter(queryPause)
-	}
-	for _, k := range due {
-		n := e.table[k]
-		if n.tries < maxTries && len(n.pending) > 0 {
-			e.ask(k, n)
-			continue
-		}
-		for _, p := range n.pending {
-			e.drop(p, dropNoAnswer)
-		}
-		e.held -= len(n.pending)
-		delete(e.table, k)
-		e.last = nil
+func (e *ARPQuerier) ask(n *arpEntry, dst [6]byte, p *packet.Packet) {
+	if q := e.query(n, dst, p, true); q != nil {
+		e.ForwardOne(e.queryOut, q)
 	}
 }
 
-// learn takes an answer and sends what waited for it.
-func (e *ARPQuerier) learn(k [4]byte, m [6]byte) {
-	n := e.table[k]
-	if n == nil || m[0]&1 != 0 {
-		return // not asked for, or nonsense
+// answer takes an answer and sends what waited for it.
+func (e *ARPQuerier) answer(m *arpMessage) {
+	e.answers++
+	if n := e.t.find(m.spa); n != nil && m.sha[0]&1 == 0 { // asked for, and of one station
+		e.t.learn(n, m.sha)
+		e.flush(n)
 	}
-	e.responses++
-	if n.fixed {
-		return
-	}
-	n.ether, n.known, n.since, n.tries = m, true, e.Now(), 0
-	e.flush(n)
 }
 
+// flush sends what waited for an entry. What it sends may come back here.
 func (e *ARPQuerier) flush(n *arpEntry) {
+	list := n.pending
+	n.pending = nil
+	e.t.held -= len(list)
+	dst := n.ether
 	b := e.Thread().Scratch()
-	for _, p := range n.pending {
-		if !e.Cache().Unshare(p) || !push(p, &n.ether, &e.ether, typeIP) {
+	for _, p := range list {
+		if !e.Cache().Unshare(p) || !push(p, &dst, &e.ether, typeIP) {
 			e.drop(p, dropNoMemory)
 			continue
 		}
@@ -282,80 +286,46 @@ func (e *ARPQuerier) flush(n *arpEntry) {
 		}
 		b.Append(p)
 	}
-	e.held -= len(n.pending)
-	clear(n.pending)
-	n.pending = n.pending[:0]
 	e.Out(0).Push(b)
 	e.Thread().Release(b)
+	if n.pending == nil {
+		clear(list)
+		n.pending = list[:0]
+	}
+}
+
+// killed returns how many packets were dropped, by the table too.
+func (e *ARPQuerier) killed() uint64 {
+	if e.shared {
+		return e.Drops() + e.t.el.Drops()
+	}
+	return e.Drops()
 }
 
 // AddHandlers implements click.HandlerAdder.
 func (e *ARPQuerier) AddHandlers(h *click.Handlers) {
+	h.Value("ipaddr", func() string { return netip.AddrFrom4(e.ip).String() }, func(s string, a *click.Args) error {
+		x, _, err := ownAddr(a, lang.Unquote(s))
+		if err == nil {
+			e.ip = x
+		}
+		return err
+	})
+	h.Read("broadcast", func() string { return netip.AddrFrom4(e.bcast).String() })
 	h.Count("queries", &e.queries)
-	h.Count("responses", &e.responses)
-	h.Read("length", func() string { return strconv.Itoa(e.held) })
+	h.Count("responses", &e.answers)
+	h.Read("drops", func() string { return strconv.FormatUint(e.killed(), 10) })
+	h.Read("stats", func() string { return fmt.Sprintf("%d packets killed\n%d ARP queries sent\n", e.killed(), e.queries) })
 	h.Read("drop_details", func() string {
 		var b strings.Builder
-		for i, n := range e.causes {
-			fmt.Fprintf(&b, "%d %s\n", n, dropNames[i])
+		for _, x := range []struct {
+			n   uint64
+			why string
+		}{{e.causes[dropNoAddr], "no destination address"}, {e.t.causes[dropFull], "too many packets held"}, {e.t.causes[dropNoAnswer], "no answer"},
+			{e.causes[dropNoMemory], "no memory"}, {e.causes[dropNoReply], "no ARP reply"}} {
+			fmt.Fprintf(&b, "%d %s\n", x.n, x.why)
 		}
 		return b.String()
 	})
-	h.Read("table", func() string {
-		keys := make([][4]byte, 0, len(e.table))
-		for k := range e.table {
-			keys = append(keys, k)
-		}
-		sort.Slice(keys, func(i, j int) bool { return string(keys[i][:]) < string(keys[j][:]) })
-		var b strings.Builder
-		for _, k := range keys {
-			n := e.table[k]
-			m := "?"
-			if n.known {
-				m = FormatEther(n.ether)
-			}
-			fmt.Fprintf(&b, "%v\t%s\t%d\t%.6f\n", netip.AddrFrom4(k), m, len(n.pending), e.Now().Sub(max(n.since, n.asked)).Seconds())
-		}
-		return b.String()
-	})
-	h.Write("insert", func(s string) error {
-		w := strings.Fields(s)
-		if len(w) != 2 {
-			return errs.New(errs.Invalid, "expected 'IP ETHER', not '%s'", s)
-		}
-		var a netip.Addr
-		var m [6]byte
-		if err := click.Addr4(&a)(w[0], nil); err != nil {
-			return errs.New(errs.Invalid, "%v", err)
-		}
-		if err := click.Ether(&m)(w[1], nil); err != nil {
-			return errs.New(errs.Invalid, "%v", err)
-		}
-		n := e.table[a.As4()]
-		if n == nil {
-			n = &arpEntry{}
-			e.table[a.As4()] = n
-		}
-		n.ether, n.known, n.fixed, n.since = m, true, true, e.Now()
-		e.flush(n)
-		return nil
-	})
-	h.Write("delete", func(s string) error {
-		var a netip.Addr
-		if err := click.Addr4(&a)(strings.TrimSpace(s), nil); err != nil {
-			return errs.New(errs.Invalid, "%v", err)
-		}
-		n := e.table[a.As4()]
-		if n == nil {
-			return errs.New(errs.NotFound, "no entry for %v", a)
-		}
-		for _, p := range n.pending {
-			e.drop(p, dropNoAnswer)
-		}
-		e.held -= len(n.pending)
-		delete(e.table, a.As4())
-		e.last = nil
-		return nil
-	})
-	h.Write("clear", func(string) error { e.clear(); return nil })
+	e.t.addHandlers(h, e.flush)
 }

@@ -2,10 +2,16 @@ package ethernet
 
 import (
 	"encoding/binary"
-	"fmt"
+	"strconv"
 
 	"github.com/janos-os/janos/click"
 	"github.com/janos-os/janos/packet"
+)
+
+const (
+	typeArg = "ETHERTYPE: Such as 0x0800."
+	srcArg  = "SRC: Source address."
+	dstArg  = "DST: Destination address."
 )
 
 func init() {
@@ -13,8 +19,9 @@ func init() {
 		Name: "EtherEncap", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &EtherEncap{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "puts an Ethernet header before packets",
-			Text: "Packets without room are dropped.", Args: []string{"ETHERTYPE: Such as 0x0800.", "SRC: Source address.", "DST: Destination address."},
-			Handlers: []string{"drops (r): Packets without room."}, Example: "... -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ...;", See: []string{"ARPQuerier"},
+			Text: "Packets without room are dropped.", Args: []string{typeArg, srcArg, dstArg},
+			Handlers: []string{"src (rw): The SRC argument.", "dst (rw): The DST argument.", "ethertype (rw): The ETHERTYPE argument, in hexadecimal.", "drops (r): Packets without room."},
+			Example:  "... -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> ...;", See: []string{"ARPQuerier", "EtherVLANEncap", "EnsureEther", "EtherRewrite"},
 		},
 	})
 }
@@ -43,6 +50,23 @@ func (e *EtherEncap) Act(b *packet.Batch) {
 	})
 }
 
+// AddHandlers implements click.HandlerAdder.
+func (e *EtherEncap) AddHandlers(h *click.Handlers) {
+	addrHandlers(h, &e.src, &e.dst)
+	typeHandler(h, &e.typ)
+}
+
+// addrHandlers adds src and dst.
+func addrHandlers(h *click.Handlers, src, dst *[6]byte) {
+	h.Value("src", func() string { return DashedEther(*src) }, click.Ether(src))
+	h.Value("dst", func() string { return DashedEther(*dst) }, click.Ether(dst))
+}
+
+// typeHandler adds ethertype.
+func typeHandler(h *click.Handlers, typ *int) {
+	h.Value("ethertype", func() string { return "0x" + strconv.FormatInt(int64(*typ), 16) }, click.IntRange(typ, 0, 0xffff))
+}
+
 // push writes an Ethernet header before an unshared packet.
 func push(p *packet.Packet, dst, src *[6]byte, typ uint16) bool {
 	d := p.Push(14)
@@ -56,7 +80,17 @@ func push(p *packet.Packet, dst, src *[6]byte, typ uint16) bool {
 	return true
 }
 
-// FormatEther prints an Ethernet address.
-func FormatEther(m [6]byte) string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
+// DashedEther prints an Ethernet address as 02-00-00-0A-00-01.
+func DashedEther(m [6]byte) string { return string(appendEther(nil, m[:])) }
+
+// appendEther appends the six bytes of an Ethernet address in the form of DashedEther.
+func appendEther(o, m []byte) []byte {
+	const digits = "0123456789ABCDEF"
+	for i, x := range m[:6] {
+		if i > 0 {
+			o = append(o, '-')
+		}
+		o = append(o, digits[x>>4], digits[x&15])
+	}
+	return o
 }

@@ -11,7 +11,7 @@ func init() {
 		Doc: click.Doc{
 			Group: "ethernet", Title: "keeps packets that are for this host",
 			Text:     "Packets to the address, to broadcast and to multicast addresses pass, and their kind annotation is set. Others, and those that came from the address itself with DROP_OWN, go to output 1 or are dropped.",
-			Args:     []string{"ETHER: The host's address.", "DROP_OWN: Whether to refuse packets from the address; default false.", "DROP_OTHER: Whether to refuse packets to others; default true."},
+			Args:     []string{"ETHER: The host's address.", "DROP_OWN: Whether to refuse packets from the address; default false.", "DROP_OTHER: Whether to refuse packets to others; default true.", "OFFSET: Where the Ethernet header begins; default 0."},
 			Handlers: []string{"drops (r): Packets refused that had nowhere to go."}, Example: "FromDevice(eth0) -> HostEtherFilter(2:0:0:0:0:1) -> ...;",
 		},
 	})
@@ -22,12 +22,13 @@ type HostEtherFilter struct {
 	click.Base
 	addr           [6]byte
 	dropOwn, other bool
+	offset         int
 }
 
 // Configure implements click.Element.
 func (e *HostEtherFilter) Configure(a *click.Args) {
 	e.other = true
-	a.Parse(click.Must("ETHER", click.Ether(&e.addr)), click.May("DROP_OWN", click.Bool(&e.dropOwn)), click.May("DROP_OTHER", click.Bool(&e.other)))
+	a.Parse(click.Must("ETHER", click.Ether(&e.addr)), click.May("DROP_OWN", click.Bool(&e.dropOwn)), click.May("DROP_OTHER", click.Bool(&e.other)), click.Key("OFFSET", click.IntRange(&e.offset, 0, 1<<11)))
 }
 
 // Act implements click.Actor.
@@ -43,7 +44,10 @@ func (e *HostEtherFilter) Act(b *packet.Batch) {
 
 func (e *HostEtherFilter) pass(p *packet.Packet) bool {
 	d := p.Data()
-	if len(d) < 14 || e.dropOwn && [6]byte(d[6:12]) == e.addr {
+	if len(d) < e.offset+14 {
+		return false
+	}
+	if d = d[e.offset:]; e.dropOwn && [6]byte(d[6:12]) == e.addr {
 		return false
 	}
 	p.Anno.Kind = packet.KindOf([6]byte(d), e.addr)
