@@ -8,8 +8,9 @@ export CGO_ENABLED := 0
 
 .PHONY: build demo test race bench lint generate cross fuzz soak clean
 
-build: ## static binaries in bin/
+build: ## static binaries in bin/, and links under which click is one of its tools
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+	@for t in $$(bin/click --tool names); do ln -sf click bin/$$t; done
 
 demo: build ## a laboratory network whose nodes load and run capsules on real links
 	bin/janos demo examples/first-network

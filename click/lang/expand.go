@@ -38,6 +38,7 @@ func (e *env) lookup(name string, x *expander) (string, bool) {
 type expander struct {
 	left  int // bytes
 	depth int
+	kept  map[string]bool // global variables that stay
 }
 
 const maxExpandDepth = 64
@@ -112,6 +113,8 @@ func (x *expander) variable(s string, e *env) (value string, n int, ok bool) {
 		}
 		v, found := e.lookup(name, x)
 		switch {
+		case !found && x.kept[name]:
+			return "", 0, false
 		case op == "":
 			return v, end + 1, found
 		case op[0] == '-':
@@ -156,4 +159,17 @@ func closingBrace(s string) int {
 		}
 	}
 	return -1
+}
+
+// Expand replaces references to g's Defines in s, as a reader of the printed graph would.
+func (g *Graph) Expand(s string) string {
+	if len(g.Defines) == 0 {
+		return s
+	}
+	e := &env{vars: map[string]string{}, raw: map[string]bool{}}
+	for _, d := range g.Defines {
+		e.vars[d.Name], e.raw[d.Name] = d.Value, true
+	}
+	x := expander{left: maxText}
+	return x.expand(s, e)
 }

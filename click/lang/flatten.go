@@ -2,6 +2,7 @@ package lang
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 
 	"github.com/janos-os/janos/errs"
@@ -21,6 +22,11 @@ type Options struct {
 	MaxElements int
 	// Lines leaves the columns out of the places in errors, as Click does.
 	Lines bool
+	// KeepVars leaves references to global variables as they are and puts the variables into Graph.Defines, those of Vars
+	// included. Configuration strings keep their form.
+	KeepVars bool
+	// KeepOrder leaves connections in the order in which they were written.
+	KeepOrder bool
 }
 
 // DefaultMaxElements is how many elements a flat graph may have when Options does not say.
@@ -80,7 +86,7 @@ type flattener struct {
 	quiet bool
 	todo  []instance
 	nodes int              // ids given out
-	real  []int            // id -> index in the graph, -1 for tunnel ends
+	real  []int            // id -> index in the graph, -1 for tunnel ends, -2 for those that lead into a compound
 	edges []edge           // between ids
 	names map[string]int32 // flat names
 	stop  bool
@@ -110,12 +116,16 @@ func (x *flattener) run(top *scope) {
 	x.x.left = maxText
 	x.names = map[string]int32{}
 	e := &env{def: top, vars: map[string]string{}, raw: map[string]bool{}}
-	for k, v := range top.vars {
-		e.vars[k], e.raw[k] = v, true
-	}
-	for k, v := range x.a.opt.Vars {
-		e.vars[k] = v
-		delete(e.raw, k)
+	if x.a.opt.KeepVars {
+		x.keep(top)
+	} else {
+		for k, v := range top.vars {
+			e.vars[k], e.raw[k] = v, true
+		}
+		for k, v := range x.a.opt.Vars {
+			e.vars[k] = v
+			delete(e.raw, k)
+		}
 	}
 	x.todo = []instance{{scope: top, env: e, in: -1, out: -1}}
 	for i := 0; i < len(x.todo) && !x.stop; i++ {
@@ -123,6 +133,33 @@ func (x *flattener) run(top *scope) {
 		x.todo[i] = instance{}
 	}
 	x.tunnels()
+}
+
+// keep makes the global variables part of the graph instead of expanding them.
+func (x *flattener) keep(top *scope) {
+	x.x.kept = map[string]bool{}
+	add := func(name, value string) {
+		if v, ok := x.a.opt.Vars[name]; ok {
+			if value = v; v != "" && (!balanced(v) || JoinArgs(SplitArgs(v)) != v || len(SplitArgs(v)) != 1) {
+				value = `"` + Escape(v) + `"` // it could not stand in a define
+			}
+		}
+		if !x.x.kept[name] {
+			x.x.kept[name] = true
+			x.g.Defines = append(x.g.Defines, Define{name, value})
+		}
+	}
+	for _, name := range top.order {
+		add(name, top.vars[name])
+	}
+	rest := make([]string, 0, len(x.a.opt.Vars))
+	for name := range x.a.opt.Vars {
+		rest = append(rest, name)
+	}
+	sort.Strings(rest)
+	for _, name := range rest {
+		add(name, "")
+	}
 }
 
 func (x *flattener) instantiate(in instance) {
@@ -189,7 +226,7 @@ func (x *flattener) member(in instance, m *member) [2]int {
 		for k, v := range def.vars {
 			e.vars[k], e.raw[k] = v, true
 		}
-		sub := instance{scope: def, env: e, prefix: name + "/", in: x.id(-1), out: x.id(-1)}
+		sub := instance{scope: def, env: e, prefix: name + "/", in: x.id(-2), out: x.id(-1)}
 		x.todo = append(x.todo, sub)
 		return [2]int{sub.in, sub.out}
 	}
@@ -209,7 +246,11 @@ func (x *flattener) member(in instance, m *member) [2]int {
 		x.errorf(m.pos, "class '%s' used as element name", name)
 	}
 	x.names[name] = int32(len(x.g.Elements))
-	x.g.Elements = append(x.g.Elements, Node{Name: name, Class: cl.name, Args: args, Pos: m.pos})
+	text := ""
+	if x.a.opt.KeepVars && len(args) > 0 {
+		text = config
+	}
+	x.g.Elements = append(x.g.Elements, Node{Name: name, Class: cl.name, Args: args, Pos: m.pos, Text: text})
 	id := x.id(len(x.g.Elements) - 1)
 	return [2]int{id, id}
 }
@@ -348,6 +389,7 @@ func (x *flattener) tunnels() {
 			through[k] = append(through[k], e)
 		}
 	}
+	var via [3][]Edge // direct ones, those that lead out of a compound, and into one
 	have := make(map[Edge]struct{}, len(x.edges))
 	budget := 16 * x.a.opt.maxElements()
 	for _, e := range x.edges {
@@ -370,6 +412,11 @@ func (x *flattener) tunnels() {
 				if _, dup := have[k]; !dup {
 					have[k] = struct{}{}
 					x.g.Edges = append(x.g.Edges, g)
+					way := 0
+					if x.real[e.to] < 0 {
+						way = -x.real[e.to]
+					}
+					via[way] = append(via[way], g)
 				}
 				continue
 			}
@@ -383,5 +430,13 @@ func (x *flattener) tunnels() {
 			}
 		}
 	}
-	x.g.sortEdges()
+	if !x.a.opt.KeepOrder {
+		x.g.sortEdges()
+		return
+	}
+	edges := make([]Edge, 0, len(x.g.Edges))
+	for way := range via {
+		edges = append(edges, via[way]...)
+	}
+	x.g.Edges = edges
 }

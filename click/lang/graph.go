@@ -11,12 +11,16 @@ import (
 // Graph is a flat configuration. It is inert: package click makes a router of it.
 type Graph struct {
 	Elements []Node
-	Edges    []Edge // sorted by From, FromPort, To, ToPort; none twice
+	Edges    []Edge // sorted by From, FromPort, To, ToPort unless Options.KeepOrder; none twice
 	Requires []string
 	Provides []string
+	Defines  []Define // with Options.KeepVars
 
 	classes map[string]*class
 }
+
+// Define is a global variable, whose value stands as it was written.
+type Define struct{ Name, Value string }
 
 // Node is an element of a Graph.
 type Node struct {
@@ -24,10 +28,17 @@ type Node struct {
 	Class string
 	Args  []string // with quotes, without comments
 	Pos   errs.Pos // of the declaration
+	// Text is the configuration string as it was written, if Options.KeepVars asked for it. Whoever changes Args empties it.
+	Text string
 }
 
 // Config returns the arguments as one configuration string.
-func (n *Node) Config() string { return JoinArgs(n.Args) }
+func (n *Node) Config() string {
+	if n.Text != "" {
+		return n.Text
+	}
+	return JoinArgs(n.Args)
+}
 
 // Edge is a connection from an output port to an input port.
 type Edge struct {
@@ -72,7 +83,13 @@ func (g *Graph) Index(name string) int {
 
 // String prints g in the flat form: requirements, declarations, connections with
 // chains where output 0 goes on from input 0. Parsing the result gives g again.
-func (g *Graph) String() string {
+func (g *Graph) String() string { return g.text(false) }
+
+// Marked is String with a "# LINE FILE" before each declaration, so that errors of whoever reads it name the places
+// of the original.
+func (g *Graph) Marked() string { return g.text(true) }
+
+func (g *Graph) text(marks bool) string {
 	var b strings.Builder
 	list := func(word string, names []string) {
 		if len(names) == 0 {
@@ -86,8 +103,17 @@ func (g *Graph) String() string {
 	}
 	list("require", g.Requires)
 	list("provide", g.Provides)
+	for i, d := range g.Defines {
+		b.WriteString([]string{"define(", ", "}[min(i, 1)] + "$" + d.Name + " " + d.Value)
+	}
+	if len(g.Defines) > 0 {
+		b.WriteString(");\n\n")
+	}
 	for i := range g.Elements {
 		n := &g.Elements[i]
+		if marks {
+			b.WriteString("# " + strconv.Itoa(n.Pos.Line) + " \"" + Escape(n.Pos.File) + "\"\n")
+		}
 		b.WriteString(n.Name + " :: " + n.Class)
 		if c := n.Config(); c != "" {
 			b.WriteString("(" + c + ")")
@@ -95,31 +121,59 @@ func (g *Graph) String() string {
 		b.WriteString(";\n")
 	}
 	if len(g.Edges) > 0 {
-		b.WriteString("\n")
-		g.writeEdges(&b)
+		if marks { // what follows has places in this text only
+			b.WriteString("# " + strconv.Itoa(strings.Count(b.String(), "\n")+2) + " \"\"\n")
+		} else {
+			b.WriteString("\n")
+		}
+		g.writeEdges(&b, marks)
 	}
 	return b.String()
 }
 
-func (g *Graph) writeEdges(b *strings.Builder) {
-	// next[i] is the connection that continues i in a chain: i ends at input 0, next[i]
-	// leaves by output 0.
-	leaving := make(map[int]int, len(g.Elements)) // element -> first connection from its output 0
-	for i := len(g.Edges) - 1; i >= 0; i-- {
-		if g.Edges[i].FromPort == 0 {
-			leaving[g.Edges[i].From] = i
-		}
-	}
-	next := make([]int, len(g.Edges))
-	continued := make([]bool, len(g.Edges))
+// writeEdges writes the connections as chains. greedy is for those in the order of the text: the chain that comes first goes on wherever it
+// can; else connection i goes on in the first chain that leads to it.
+func (g *Graph) writeEdges(b *strings.Builder, greedy bool) {
+	leaving := make(map[int][]int, len(g.Elements)) // element -> connections from its output 0
+	entered := make(map[int]bool, len(g.Elements))  // elements with something at input 0
 	for i, e := range g.Edges {
-		next[i] = -1
-		if n, ok := leaving[e.To]; ok && e.ToPort == 0 && n != i && !continued[n] {
-			next[i] = n
-			continued[n] = true
+		if e.FromPort == 0 {
+			leaving[e.From] = append(leaving[e.From], i)
+		}
+		if e.ToPort == 0 {
+			entered[e.To] = true
 		}
 	}
 	done := make([]bool, len(g.Edges))
+	// next returns the connection that continues i in a chain: i ends at input 0, next leaves by output 0.
+	var next func(i int) int
+	var head func(i int) bool
+	if greedy {
+		next = func(i int) int {
+			e := g.Edges[i]
+			if l := leaving[e.To]; e.ToPort == 0 {
+				for len(l) > 0 && done[l[0]] {
+					l = l[1:]
+				}
+				if leaving[e.To] = l; len(l) > 0 {
+					return l[0]
+				}
+			}
+			return -1
+		}
+		head = func(i int) bool { return g.Edges[i].FromPort != 0 || !entered[g.Edges[i].From] }
+	} else {
+		after := make([]int, len(g.Edges))
+		continued := make([]bool, len(g.Edges))
+		for i, e := range g.Edges {
+			after[i] = -1
+			if l := leaving[e.To]; e.ToPort == 0 && len(l) > 0 && l[0] != i && !continued[l[0]] {
+				after[i], continued[l[0]] = l[0], true
+			}
+		}
+		next = func(i int) int { return after[i] }
+		head = func(i int) bool { return !continued[i] }
+	}
 	chain := func(i int) {
 		e := g.Edges[i]
 		b.WriteString(g.Elements[e.From].Name)
@@ -137,14 +191,14 @@ func (g *Graph) writeEdges(b *strings.Builder) {
 				b.WriteString("[" + strconv.Itoa(e.ToPort) + "] ")
 			}
 			b.WriteString(g.Elements[e.To].Name)
-			if i = next[i]; i < 0 || done[i] {
+			if i = next(i); i < 0 || done[i] {
 				break
 			}
 		}
 		b.WriteString(";\n")
 	}
 	for i := range g.Edges {
-		if !done[i] && !continued[i] {
+		if !done[i] && head(i) {
 			chain(i)
 		}
 	}

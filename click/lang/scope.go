@@ -18,6 +18,7 @@ type scope struct {
 	later   map[string]bool // declared somewhere in this scope
 	classes map[string]*class
 	vars    map[string]string // define()d
+	order   []string          // their names as they come
 	edges   []edge
 	count   int // elements so far, for the names of anonymous ones
 	nin     int // ports of a compound
@@ -130,6 +131,7 @@ func (a *analyzer) define(s *scope, st *DefineStmt) {
 			continue
 		}
 		s.vars[name] = value
+		s.order = append(s.order, name)
 	}
 }
 
