@@ -15,6 +15,7 @@ import (
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/vm/gate"
+	"github.com/janos-os/janos/vm/step"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
@@ -122,6 +123,35 @@ func (s *specRunner) invoke(c *specCommand) (res []uint64, used uint64, err erro
 	return res, specFuel - fuel.Get(), err
 }
 
+// specMachine is the engine that steps.
+type specMachine struct{ m *step.Machine }
+
+func (s *specMachine) instantiate(raw []byte, cfg *gate.Config) error {
+	p, err := gate.Decode(raw, cfg)
+	if err != nil {
+		return err
+	}
+	s.m = step.New(p, 65536, func(*step.Machine, int, []uint64) ([]uint64, error) { return nil, nil })
+	return nil
+}
+
+func (s *specMachine) invoke(c *specCommand) (res []uint64, used uint64, err error) {
+	var args []uint64
+	for _, a := range c.Action.Args {
+		v, _ := strconv.ParseUint(a.Value.(string), 10, 64)
+		args = append(args, v)
+	}
+	i, ok := s.m.Prog.Exports[c.Action.Field]
+	if !ok {
+		return nil, 0, fmt.Errorf("no function %q", c.Action.Field)
+	}
+	s.m.Fuel = specFuel
+	if err = s.m.Enter(i, args...); err == nil {
+		err = s.m.Run()
+	}
+	return s.m.Results, uint64(specFuel - s.m.Fuel), err
+}
+
 func specEqual(got uint64, want specValue) bool {
 	text, _ := want.Value.(string)
 	switch {
@@ -139,7 +169,8 @@ func specEqual(got uint64, want specValue) bool {
 
 // TestSpecification runs the specification's own suite through the gate and both engines: what is invalid must
 // be refused, what is valid must be accepted unless it uses what the gate names as not accepted, and
-// the metered program must do what the original does, for the same fuel on both engines.
+// the metered program must do what the original does, for the same fuel on both engines, and on the one that steps through the original and charges after the
+// documented rule.
 func TestSpecification(t *testing.T) {
 	dir := specDir(t)
 	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
@@ -164,7 +195,7 @@ func TestSpecification(t *testing.T) {
 			t.Fatal(err)
 		}
 		runners := []*specRunner{newSpecRunner(t, wazero.NewRuntimeConfigInterpreter()), newSpecRunner(t, wazero.NewRuntimeConfigCompiler())}
-		live := false
+		live, stepped := false, new(specMachine)
 		for i := range script.Commands {
 			c := &script.Commands[i]
 			at := fmt.Sprintf("%s line %d", base, c.Line)
@@ -195,6 +226,9 @@ func TestSpecification(t *testing.T) {
 				}
 				accepted++
 				live = true
+				if err := stepped.instantiate(raw, cfg); err != nil {
+					t.Errorf("%s (%s): %v", at, c.Filename, err)
+				}
 				for _, r := range runners {
 					if err := r.instantiate(m); err != nil {
 						t.Errorf("%s (%s): instantiate: %v", at, c.Filename, err)
@@ -206,15 +240,17 @@ func TestSpecification(t *testing.T) {
 				if !live || c.Action.Type != "invoke" || c.Action.Module != "" {
 					continue
 				}
-				var used [2]uint64
-				for k, r := range runners {
-					res, n, err := r.invoke(c)
+				var used [3]uint64
+				for k, invoke := range []func(*specCommand) ([]uint64, uint64, error){runners[0].invoke, runners[1].invoke, stepped.invoke} {
+					res, n, err := invoke(c)
 					used[k] = n
 					if c.Type == "assert_trap" || c.Type == "assert_exhaustion" {
 						if err == nil {
 							t.Errorf("%s: no trap, want %q", at, c.Text)
 						}
-						if c.Type == "assert_exhaustion" && !errors.Is(err, errOut) {
+						var trap *step.Trap
+						ours := errors.Is(err, errOut) || errors.As(err, &trap) && trap.Reason == step.OutOfStack
+						if c.Type == "assert_exhaustion" && !ours {
 							t.Errorf("%s: recursion was ended by the engine: %v", at, err)
 						}
 						traps++
@@ -231,8 +267,8 @@ func TestSpecification(t *testing.T) {
 					}
 					returns++
 				}
-				if used[0] != used[1] {
-					t.Errorf("%s: %s used %d in the interpreter, %d compiled", at, c.Action.Field, used[0], used[1])
+				if used[0] != used[1] || used[0] != used[2] {
+					t.Errorf("%s: %s used %d in the interpreter, %d compiled, %d stepped", at, c.Action.Field, used[0], used[1], used[2])
 				}
 				if c.Type == "assert_exhaustion" {
 					live = false // the call stack is not reset here
