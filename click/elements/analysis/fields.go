@@ -78,7 +78,7 @@ func (v *view) transport(n int, protos ...uint8) []byte {
 	return nil
 }
 
-// payload returns where the payload begins behind the IP header.
+// payload returns where the payload begins behind the IP header: behind a header of TCP or UDP, too.
 func (v *view) payload() (at int, ok bool) {
 	if v.ip == nil {
 		return 0, false
@@ -92,7 +92,7 @@ func (v *view) payload() (at int, ok bool) {
 			return 0, false
 		}
 		at = int(v.th[12]>>4) * 4
-	case protoUDP, protoICMP:
+	case protoUDP:
 		at = 8
 	}
 	return at, true

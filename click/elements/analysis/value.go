@@ -269,9 +269,8 @@ func parseTime(unit uint64) func(string) (value, bool) {
 
 // escapePayload writes bytes so that they stand between double quotes on one line.
 func escapePayload(p []byte) []byte {
-	const hexDigits = "0123456789abcdef"
 	var b []byte
-	for i, c := range p {
+	for _, c := range p {
 		switch {
 		case c == '"' || c == '\\':
 			b = append(b, '\\', c)
@@ -281,10 +280,8 @@ func escapePayload(p []byte) []byte {
 			b = append(b, '\\', 'r')
 		case c == '\t':
 			b = append(b, '\\', 't')
-		case c == 0 && (i+1 == len(p) || p[i+1] < '0' || p[i+1] > '9'):
-			b = append(b, '\\', '0')
 		case c < ' ' || c >= 0x7f:
-			b = append(b, '\\', '<', hexDigits[c>>4], hexDigits[c&15], '>')
+			b = append(b, '\\', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
 		default:
 			b = append(b, c)
 		}

@@ -227,6 +227,10 @@ func (e *Script) write(k *instruction) {
 	}
 	if err != nil {
 		e.vars["?"] = "-1"
+		if said := errors.Unwrap(err); said != nil { // by the handler, perhaps in several lines
+			fmt.Fprintf(e.Output(), "While executing '%s :: %s': write %s:\n  %s\n", e.Name(), e.Class().Name, name, strings.ReplaceAll(strings.TrimRight(said.Error(), "\n"), "\n", "\n  "))
+			return
+		}
 		e.complain(err)
 	}
 }
