@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "BenchSource", Ports: "0/1", Processing: "h", New: func() click.Element { return &source{} },
+		Name: "BenchSource", Ports: "0/1", Processing: "h", Merging: click.Merged, New: func() click.Element { return &source{} },
 		Doc: click.Doc{
 			Group: "test", Title: "pushes the packets of a benchmark, one after the other and again",
 			Text: "Each is a packet of its own, allocated and filled when it is sent.",
@@ -63,7 +63,8 @@ func (e *source) run() (int, bool) {
 		return 0, false
 	}
 	b := e.Thread().Scratch()
-	n := e.Cache().AllocBatch(e.Owner(), b, e.burst)
+	want := e.task.Merge(e.burst)
+	n := e.Cache().AllocBatch(e.Owner(), b, want)
 	now := e.Now()
 	for _, p := range b.Packets() {
 		d := e.data[e.next]
@@ -74,7 +75,7 @@ func (e *source) run() (int, bool) {
 		p.Anno.Time = now
 	}
 	e.count += uint64(n)
-	e.short += uint64(e.burst - n)
+	e.short += uint64(want - n)
 	if n > 0 {
 		e.Out(0).Push(b)
 	}

@@ -22,6 +22,9 @@ type Class struct {
 	// Flow says which inputs packets travel from to which outputs: ports with a letter in common are
 	// linked, # links equal port numbers. Empty means "x/x", all to all.
 	Flow string
+	// Merging says whether runs of tasks whose packets pass such elements may be merged. An element that implements Plain() bool and returns
+	// false is Unmerged for the time being; it calls MergingChanged when that changes.
+	Merging Merging
 	// New makes an element that is then configured.
 	New func() Element
 	Doc Doc

@@ -71,6 +71,7 @@ type Base struct {
 	tasks     []*Task
 	handlers  *Handlers
 	drops     uint64
+	ordered   bool // Split keeps the order of all packets in merged runs
 }
 
 func (e *Base) base() *Base { return e }
@@ -221,7 +222,7 @@ func (a *act) Pull(_ int, b *packet.Batch, n int) {
 }
 
 // Split pushes every packet of b to the output that ports names for it, in batches as large as
-// possible; the order within an output is kept. A port that is not connected drops. ports has an entry for
+// possible; the order within an output is kept, and that of all packets in runs that were merged, if it matters. A port that is not connected drops. ports has an entry for
 // each packet and is overwritten.
 func (e *Base) Split(b *packet.Batch, ports *[packet.MaxBatch]uint16) {
 	for b.Len() > 0 {
@@ -238,6 +239,13 @@ func (e *Base) Split(b *packet.Batch, ports *[packet.MaxBatch]uint16) {
 		pk := b.Packets()
 		for _, p := range pk[:n] {
 			s.Append(p)
+		}
+		if e.ordered && e.thread.merged {
+			b.Drop1st(n)
+			copy(ports[:], ports[n:len(pk)])
+			e.Forward(int(first), s)
+			e.thread.Release(s)
+			continue
 		}
 		keep := 0
 		for i := n; i < len(pk); i++ {

@@ -185,6 +185,9 @@ func (e *Base) DownstreamFull(port int, t *Task) *Signal {
 	s := &Signal{}
 	seen := map[[2]int]bool{}
 	e.router.searchDown(e.index, port, s, t, seen)
+	if t != nil {
+		t.heeds = !s.always
+	}
 	return s
 }
 

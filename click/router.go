@@ -24,6 +24,8 @@ type Env struct {
 	Output io.Writer      // where elements print; nil: standard error
 	Stdout io.Writer      // where scripts print what they are to print; nil: standard output
 	Host   bool           // elements may use the process's rights on the host: open files, send signals
+	// Unmerged makes every run of a task handle one burst, also where merging runs would change nothing but the time it takes.
+	Unmerged bool
 	// Parse reads a configuration that is written to the handler hotconfig, and prepares what it needs of the node; nil: the running one cannot be
 	// changed so. It runs on the router's worker or on a goroutine of its own.
 	Parse func(text string) (*GraphSpec, error)
@@ -277,6 +279,7 @@ func (r *Router) startHere() {
 			s.Start()
 		}
 	}
+	r.findMerging()
 	r.thread.start()
 }
 

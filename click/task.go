@@ -22,13 +22,23 @@ type Task struct {
 	index   int  // in the thread's heap, -1 if not scheduled
 	again   bool // scheduled while it ran
 	runs    uint64
+	merged  uint64 // of runs, those that were made together with another one
+
+	wild   bool     // its runs are not to be merged, nor those of others while it is scheduled
+	apart  bool     // of with: a task that it stands for is wild
+	with   *Task    // who stands for all tasks that it meets; itself
+	rooms  []Storer // where its packets are stored
+	single bool     // its packets must come one at a time
+	heeds  bool     // it does not push while all of these are full
+	burst  int      // packets in one of the runs that the present one is made of
 }
 
 // NewTask makes a task of the element, not scheduled. The function says how many packets it
 // handled and whether it is to run again without being scheduled; it should handle a burst of
 // packets and return.
 func (e *Base) NewTask(fn func() (packets int, more bool)) *Task {
-	k := &Task{thread: e.thread, el: e, fn: fn, index: -1}
+	k := &Task{thread: e.thread, el: e, fn: fn, index: -1, wild: true}
+	k.with = k
 	k.setTickets(min(max(int(DefaultTickets*e.router.share("", e.name)), 1), MaxTickets))
 	e.tasks = append(e.tasks, k)
 	e.thread.heap = grow(e.thread.heap, e.router.taskCount())
@@ -75,6 +85,9 @@ func (k *Task) Unschedule() {
 
 // Scheduled reports whether the task will run.
 func (k *Task) Scheduled() bool { return k.index >= 0 }
+
+// Merged returns how many of the task's runs were made together with the one before.
+func (k *Task) Merged() uint64 { return k.merged }
 
 // Tickets returns the task's share.
 func (k *Task) Tickets() int { return k.tickets }

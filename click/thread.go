@@ -28,6 +28,12 @@ type Thread struct {
 	outside []*Task
 	current *Task
 	running bool // within Run
+	wild    int  // tasks in the heap that are
+	busy    int  // runs since the thread was idle, up to mergeAfter
+
+	left, runsLeft int  // packets and runs of tasks that the present Run may still have
+	merged         bool // the present run of a task is several
+
 	started bool
 	scratch []*packet.Batch
 	early   []*Timer // set before the start
@@ -42,40 +48,52 @@ func (t *Thread) Run(b nodeos.Budget) nodeos.Used {
 	for _, k := range t.outside {
 		k.Schedule()
 	}
-	n := 0
-	for runs := 0; len(t.heap) > 0 && n < b.Packets && runs < maxTaskRuns; runs++ {
-		n += t.runTask(t.heap[0])
+	t.left, t.runsLeft = b.Packets, maxTaskRuns
+	for len(t.heap) > 0 && t.left > 0 && t.runsLeft > 0 {
+		n, runs := t.runTask(t.heap[0])
+		t.left -= n
+		t.runsLeft -= runs
 		if t.router.stopped.Load() {
 			t.running = false
-			return nodeos.Used{Packets: n}
+			return nodeos.Used{Packets: b.Packets - t.left}
 		}
 	}
 	t.running = false
-	u := nodeos.Used{Packets: n}
+	u := nodeos.Used{Packets: b.Packets - t.left}
 	if len(t.heap) > 0 {
 		u.Next = nodeos.More
+		t.busy = min(t.busy+maxTaskRuns-t.runsLeft, mergeAfter)
+	} else {
+		t.busy = 0
 	}
 	return u
 }
 
-func (t *Thread) runTask(k *Task) int {
+// runTask runs a task and returns how many packets it handled, in how many runs if they were merged.
+func (t *Thread) runTask(k *Task) (n, runs int) {
 	t.pass, t.current = k.pass, k
 	k.again = false
 	n, more := k.fn()
-	k.runs++
+	runs = 1
+	if t.merged {
+		t.merged = false
+		runs = max((n+k.burst-1)/k.burst, 1)
+		k.merged += uint64(runs - 1)
+	}
+	k.runs += uint64(runs)
 	t.current = nil
 	if k.index < 0 {
-		return n // it was taken off the list while it ran
+		return n, runs // it was taken off the list while it ran
 	}
 	if more || k.again {
-		k.pass += k.stride
+		k.pass += k.stride * uint64(runs)
 		t.seq++
 		k.seq = t.seq
 		t.down(k.index)
 	} else {
 		t.remove(k)
 	}
-	return n
+	return n, runs
 }
 
 // Worker returns the worker that the thread runs on.
@@ -113,6 +131,9 @@ func (t *Thread) add(k *Task) {
 	k.seq = t.seq
 	t.heap = append(t.heap, k)
 	k.index = len(t.heap) - 1
+	if k.wild {
+		t.wild++
+	}
 	for i := k.index; i > 0; {
 		p := (i - 1) / 2
 		if !t.heap[i].before(t.heap[p]) {
@@ -150,6 +171,9 @@ func (t *Thread) remove(k *Task) {
 	t.heap[last] = nil
 	t.heap = t.heap[:last]
 	k.index = -1
+	if k.wild {
+		t.wild--
+	}
 	if i < last {
 		t.down(i)
 		for i > 0 && t.heap[i].before(t.heap[(i-1)/2]) {

@@ -34,6 +34,8 @@ type Options struct {
 	Frames int         // of the node's pool; 0: 4096
 	Rand   *clock.Rand // the router's; nil: that of a node with seed 1
 	Host   bool        // see click.Env
+	// Unmerged is that of click.Env.
+	Unmerged bool
 	// Prepare sees the node before the router is made, to open links on it.
 	Prepare func(n *nodeos.Node) error
 }
@@ -73,7 +75,7 @@ func New(t testing.TB, config string, opt Options) (*Session, error) {
 	for k, v := range opt.Values {
 		values[k] = v
 	}
-	s.Router, err = click.New(g, click.Env{Domain: d, Output: &s.out, Stdout: &s.out, Values: values, Host: opt.Host, Rand: opt.Rand})
+	s.Router, err = click.New(g, click.Env{Domain: d, Output: &s.out, Stdout: &s.out, Values: values, Host: opt.Host, Rand: opt.Rand, Unmerged: opt.Unmerged})
 	return s, err
 }
 

@@ -16,7 +16,7 @@ const (
 
 func init() {
 	click.Register(click.Class{
-		Name: "EtherEncap", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &EtherEncap{} },
+		Name: "EtherEncap", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &EtherEncap{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "puts an Ethernet header before packets",
 			Text: "Packets without room are dropped.", Args: []string{typeArg, srcArg, dstArg},

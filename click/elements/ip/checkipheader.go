@@ -26,14 +26,14 @@ func init() {
 	}
 	handlers := append([]string{"count (r): Good packets."}, FaultHandlers...)
 	click.Register(click.Class{
-		Name: "CheckIPHeader", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &CheckIPHeader{checksum: true} },
+		Name: "CheckIPHeader", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &CheckIPHeader{checksum: true} },
 		Doc: click.Doc{
 			Group: "ip", Title: "checks IPv4 headers", Text: text + " The checksum has to be right.", Args: args("true"), Handlers: handlers,
 			Example: "... -> Strip(14) -> CheckIPHeader(INTERFACES 18.26.4.24/24) -> ...;", See: []string{"CheckIPHeader2", "MarkIPHeader"},
 		},
 	})
 	click.Register(click.Class{
-		Name: "CheckIPHeader2", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &CheckIPHeader{} },
+		Name: "CheckIPHeader2", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &CheckIPHeader{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "checks IPv4 headers but not their checksums", Text: text, Args: args("false"), Handlers: handlers,
 			Example: "... -> Strip(14) -> CheckIPHeader2 -> ...;", See: []string{"CheckIPHeader", "MarkIPHeader"},

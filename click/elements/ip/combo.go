@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "IPInputCombo", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &InputCombo{} },
+		Name: "IPInputCombo", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &InputCombo{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "does what a router does with every frame that comes in",
 			Text: "It is Paint(COLOR), Strip(14), CheckIPHeader and GetIPAddress(16) in one. Frames without a good IP header are dropped.",
@@ -22,7 +22,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "IPOutputCombo", Ports: "1/5", Processing: "h/h", New: func() click.Element { return &OutputCombo{} },
+		Name: "IPOutputCombo", Ports: "1/5", Processing: "h/h", Merging: click.Merged, New: func() click.Element { return &OutputCombo{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "does what a router does with every packet that goes out",
 			Text: "It is DropBroadcasts, PaintTee(COLOR), IPGWOptions(IPADDR), FixIPSrc(IPADDR), DecIPTTL and CheckLength(MTU) in one. Output 1 has copies of packets with the paint COLOR, " +

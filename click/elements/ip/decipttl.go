@@ -10,7 +10,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "DecIPTTL", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &DecIPTTL{} },
+		Name: "DecIPTTL", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &DecIPTTL{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "decrements the time to live",
 			Text: "The checksum is updated. Packets whose time is over, with a TTL of 0 or 1, go to output 1 unchanged, or are dropped. Packets without a marked IP header are dropped.",

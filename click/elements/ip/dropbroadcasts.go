@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "DropBroadcasts", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &DropBroadcasts{} },
+		Name: "DropBroadcasts", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &DropBroadcasts{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "drops packets that came as link-level broadcast or multicast",
 			Handlers: []string{"drops (r): Packets dropped."}, Example: "... -> DropBroadcasts -> ...;",

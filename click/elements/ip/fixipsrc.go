@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "FixIPSrc", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &FixIPSrc{} },
+		Name: "FixIPSrc", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &FixIPSrc{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sets the source address of packets that ask for it",
 			Text: "ICMPError marks its packets so that they get the address of the interface by which they leave.",

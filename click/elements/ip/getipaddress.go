@@ -11,7 +11,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "GetIPAddress", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &GetIPAddress{} },
+		Name: "GetIPAddress", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &GetIPAddress{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sets the destination annotation from the packet's bytes",
 			Text:     "One of OFFSET and IP has to be given. Packets that are too short, or whose network header is not marked where IP is given, are dropped.",

@@ -21,7 +21,7 @@ const patternText = "A pattern is made of primitives with 'and', 'or', 'not' (&&
 
 func init() {
 	click.Register(click.Class{
-		Name: "IPClassifier", Ports: "1/-", Processing: "h", New: func() click.Element { return &Filter{} },
+		Name: "IPClassifier", Ports: "1/-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &Filter{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sorts IP packets by patterns",
 			Text:     "A packet goes to the output of the first pattern that fits and is dropped if none does; a dash fits all.\n\n" + patternText,
@@ -31,7 +31,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "IPFilter", Ports: "1/-", Processing: "h", New: func() click.Element { return &Filter{actions: true} },
+		Name: "IPFilter", Ports: "1/-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &Filter{actions: true} },
 		Doc: click.Doc{
 			Group: "ip", Title: "lets IP packets pass by rules",
 			Text:     "The first rule that fits decides: allow sends to output 0, deny or drop drops, a number sends to that output; an action without a pattern fits all. Packets that no rule fits are dropped.\n\n" + patternText,

@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "IPFragmenter", Ports: "1/1-2", Processing: "h", New: func() click.Element { return &IPFragmenter{} },
+		Name: "IPFragmenter", Ports: "1/1-2", Processing: "h", Merging: click.Merged, New: func() click.Element { return &IPFragmenter{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "fragments IP packets that are too long",
 			Text: "Packets that are too long and may not be fragmented go to output 1, or are dropped. Options with the copy bit are in every fragment (RFC 791). " +

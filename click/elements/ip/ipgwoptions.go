@@ -11,7 +11,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "IPGWOptions", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &IPGWOptions{} },
+		Name: "IPGWOptions", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &IPGWOptions{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "processes IP options as a router does",
 			Text: "Record route and timestamp options are filled in (RFC 791, RFC 1812 section 4.2.2.2). Packets with malformed options go to output 1 with the place of the error noted for ICMPError, or are dropped.",

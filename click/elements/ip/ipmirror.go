@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "IPMirror", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &IPMirror{} },
+		Name: "IPMirror", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &IPMirror{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "exchanges source and destination",
 			Text: "In packets with a TCP or UDP header the ports are exchanged too, and with a TCP header the sequence and acknowledgement numbers; no checksum changes by that. Packets without a marked IP header are dropped.",

@@ -29,7 +29,7 @@ func init() {
 		Example: "rt :: RadixIPLookup(10.0.1.1/32 0, 10.0.1.0/24 1, 0.0.0.0/0 10.0.1.254 1);",
 	}
 	for _, name := range []string{"StaticIPLookup", "RadixIPLookup", "LinearIPLookup", "DirectIPLookup", "RangeIPLookup", "SortedIPLookup"} {
-		click.Register(click.Class{Name: name, Ports: "1/-", Processing: "h", New: func() click.Element { return &Lookup{} }, Doc: doc})
+		click.Register(click.Class{Name: name, Ports: "1/-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &Lookup{} }, Doc: doc})
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "MarkIPHeader", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &MarkIPHeader{} },
+		Name: "MarkIPHeader", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &MarkIPHeader{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "marks the IP header without checking it",
 			Text: "The network header annotation is set, and the transport header behind the length that the header claims.",

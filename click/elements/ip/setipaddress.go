@@ -25,7 +25,7 @@ func dstAnno(s string, _ *click.Args) error {
 
 func init() {
 	click.Register(click.Class{
-		Name: "SetIPAddress", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &SetIPAddress{} },
+		Name: "SetIPAddress", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetIPAddress{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sets the destination annotation to an address",
 			Args: []string{"IPADDR: The address; 0.0.0.0 removes the annotation.", annoArg}, Handlers: []string{"addr (rw): The IPADDR argument."},

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "SetIPChecksum", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &SetIPChecksum{} },
+		Name: "SetIPChecksum", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetIPChecksum{} },
 		Doc: click.Doc{Group: "ip", Title: "computes the IP header's checksum", Text: "Packets without a marked IP header are dropped.", Example: "... -> SetIPChecksum -> ...;"},
 	})
 }

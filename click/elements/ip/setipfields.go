@@ -14,7 +14,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "SetIPDSCP", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &SetIPDSCP{} },
+		Name: "SetIPDSCP", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetIPDSCP{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sets the differentiated services code point",
 			Text: "The checksum is updated. Packets without a marked IP header are dropped.",
@@ -23,7 +23,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "SetIPECN", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &SetIPECN{} },
+		Name: "SetIPECN", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetIPECN{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sets the congestion notification bits",
 			Text: "The checksum is updated. Packets without a marked IP header are dropped.",
@@ -32,7 +32,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "MarkIPCE", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &MarkIPCE{} },
+		Name: "MarkIPCE", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &MarkIPCE{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "marks packets as having met congestion",
 			Text: "The congestion notification bits become 3 and the checksum is updated. Packets whose sender does not understand them (bits 0), and those without a marked IP header, are dropped.",

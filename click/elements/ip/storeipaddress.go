@@ -14,7 +14,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "StoreIPAddress", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &StoreIPAddress{} },
+		Name: "StoreIPAddress", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &StoreIPAddress{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "writes an address into the packet",
 			Text: "Without ADDR it is the destination annotation, and packets that have none stay as they are. At 'src' or 'dst' of a packet whose network header is marked, the checksums of IP, and of TCP or UDP in packets that have their header, are updated; " +

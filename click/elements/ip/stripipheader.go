@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "StripIPHeader", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &StripIPHeader{} },
+		Name: "StripIPHeader", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &StripIPHeader{} },
 		Doc: click.Doc{Group: "ip", Title: "removes everything up to the end of the IP header", Text: "Packets without a marked IP header are dropped.", Example: "... -> StripIPHeader -> ...;"},
 	})
 }

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "UnstripIPHeader", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Unstrip{} },
+		Name: "UnstripIPHeader", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Unstrip{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "puts a removed IP header back",
 			Text:    "The packet begins with its marked network header again, if that has been removed from it. Others, and those without a marked header, stay as they are.",
@@ -15,7 +15,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "StripToNetworkHeader", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Unstrip{both: true} },
+		Name: "StripToNetworkHeader", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Unstrip{both: true} },
 		Doc: click.Doc{
 			Group: "ip", Title: "makes the packet begin with its network header",
 			Text:     "What precedes the marked network header is removed; a header that has been removed is put back. Packets without a marked header are dropped.",

@@ -14,7 +14,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Classifier", Ports: "1/-", Processing: "h", New: func() click.Element { return &Classifier{} },
+		Name: "Classifier", Ports: "1/-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &Classifier{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sorts packets by their bytes",
 			Text: "There is a pattern for each output; a packet goes to the output of the first pattern that fits, and is dropped if none does. " +

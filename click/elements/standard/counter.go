@@ -15,7 +15,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Counter", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Counter{} },
+		Name: "Counter", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Counter{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "counts packets and bytes",
 			Text: "Rates are those of the last whole second or of the time since then.",
@@ -90,6 +90,9 @@ func (e *Counter) Push(_ int, b *packet.Batch) {
 	e.add(b.Packets())
 	e.Out(0).Push(b)
 }
+
+// Plain returns false while there is a call to be made: what it does may concern the source of the packets.
+func (e *Counter) Plain() bool { return e.calls[0].at == 0 && e.calls[1].at == 0 }
 
 // pushSlowly makes a call before the packet that it is for, and after those in front of that one.
 func (e *Counter) pushSlowly(b *packet.Batch) {
@@ -189,6 +192,7 @@ func (e *Counter) AddHandlers(h *click.Handlers) {
 	h.Write("reset_counts", reset)
 	for i, name := range []string{"count_call", "byte_count_call"} {
 		h.Write(name, func(s string) error {
+			defer e.MergingChanged()
 			if s = strings.TrimSpace(s); s == "" {
 				e.calls[i] = call{}
 				return nil

@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Discard", Ports: "1/0", Processing: "a", New: func() click.Element { return &Discard{} },
+		Name: "Discard", Ports: "1/0", Processing: "a", Merging: click.Merged, New: func() click.Element { return &Discard{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "drops all packets",
 			Text:     "Where its input pulls, it takes BURST packets whenever there are some.",
@@ -65,7 +65,7 @@ func (e *Discard) run() (int, bool) {
 		return 0, false
 	}
 	b := e.Thread().Scratch()
-	n, more := e.intake.Pull(b, e.burst)
+	n, more := e.intake.Pull(b, e.task.Merge(e.burst))
 	e.Push(0, b)
 	e.Thread().Release(b)
 	return n, more

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Hub", Ports: "1-/=", Processing: "h", New: func() click.Element { return &Hub{} },
+		Name: "Hub", Ports: "1-/=", Processing: "h", Merging: click.Merged, New: func() click.Element { return &Hub{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sends a copy of each packet to every output but that of its own input",
 			Example: "a -> [0] h :: Hub; b -> [1] h; h [0] -> Discard; h [1] -> Discard;", See: []string{"Tee"},

@@ -11,7 +11,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "RandomSource", Ports: "0/1", Processing: "a/a", New: func() click.Element { return &InfiniteSource{random: true} },
+		Name: "RandomSource", Ports: "0/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &InfiniteSource{random: true} },
 		Doc: click.Doc{
 			Group: "standard", Title: "makes packets of random bytes as fast as they are taken",
 			Text: "It works as InfiniteSource does.",
@@ -28,7 +28,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "InfiniteSource", Ports: "0/1", Processing: "a/a", New: func() click.Element { return &InfiniteSource{} },
+		Name: "InfiniteSource", Ports: "0/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &InfiniteSource{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "makes packets as fast as they are taken",
 			Text: "Each packet has memory of its own and may be written to. When it pushes, it sends BURST packets whenever its task runs, and sleeps while the queues downstream are full.",
@@ -112,7 +112,7 @@ func (e *InfiniteSource) run() (int, bool) {
 		return 0, false
 	}
 	b := e.Thread().Scratch()
-	n := e.make(b, e.burst)
+	n := e.make(b, e.task.Merge(e.burst))
 	e.Out(0).Push(b)
 	e.Thread().Release(b)
 	if n == 0 { // no memory: others may give some back
@@ -150,6 +150,9 @@ func (e *InfiniteSource) Pull(_ int, b *packet.Batch, n int) {
 	}
 	e.empty.Set(e.active && !e.done())
 }
+
+// Plain returns false where the source calls a handler at its end.
+func (e *InfiniteSource) Plain() bool { return e.call.handler == "" }
 
 // EmptyNotifier implements click.EmptyNotifying.
 func (e *InfiniteSource) EmptyNotifier(int) *click.Notifier { return &e.empty }

@@ -10,7 +10,7 @@ func init() {
 		{"Null", "a/a", "passes packets on unchanged"}, {"PushNull", "h/h", "passes packets on that are pushed"}, {"PullNull", "l/l", "passes packets on that are pulled"},
 	} {
 		click.Register(click.Class{
-			Name: c[0], Ports: "1/1", Processing: c[1], New: func() click.Element { return &Null{} },
+			Name: c[0], Ports: "1/1", Processing: c[1], Merging: click.Merged, New: func() click.Element { return &Null{} },
 			Doc: click.Doc{Group: "standard", Title: c[2], Example: "a -> " + c[0] + " -> b;"},
 		})
 	}

@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Paint", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Paint{} },
+		Name: "Paint", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Paint{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sets the paint annotation",
 			Args: []string{"COLOR: 0 to 255.", "ANNO: Another one-byte annotation than PAINT, see SetAnnoByte."}, Handlers: []string{"color (rw): The COLOR argument."},
@@ -17,7 +17,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "SetAnnoByte", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Paint{named: true} },
+		Name: "SetAnnoByte", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Paint{named: true} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sets a one-byte annotation",
 			Text:     "Annotations are told by their offset in Click's annotation area: 16, the paint, or 20 to 33, of which 20 to 31 are shared with the aggregate, extra packets and extra length annotations.",

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "PaintSwitch", Ports: "1/1-", Processing: "h", New: func() click.Element { return &PaintSwitch{} },
+		Name: "PaintSwitch", Ports: "1/1-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &PaintSwitch{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sends packets to the output that their paint names",
 			Text: "Packets of a colour without an output are dropped.", Example: "... -> p :: PaintSwitch; p[0] -> ...; p[1] -> ...;", See: []string{"Paint"},

@@ -35,7 +35,7 @@ func init() {
 	} {
 		for _, name := range strings.Fields(c.names) {
 			click.Register(click.Class{
-				Name: name, Ports: c.ports, Processing: c.processing, New: func() click.Element { return &Queue{kind: c.kind} },
+				Name: name, Ports: c.ports, Processing: c.processing, Merging: click.Merged, New: func() click.Element { return &Queue{kind: c.kind} },
 				Doc: click.Doc{
 					Group: "standard", Title: c.title, Text: c.text, Args: []string{"CAPACITY: Packets it can hold; default 1000."}, Handlers: handlers,
 					Example: "... -> " + name + "(100) -> ToDevice(eth0);", See: []string{"Unqueue"},
@@ -249,6 +249,9 @@ func (e *Queue) FullNotifier(int) *click.Notifier {
 	}
 	return &e.room
 }
+
+// Room implements click.Storer.
+func (e *Queue) Room() int { return len(e.ring) - e.n }
 
 // Len returns how many packets are in the queue. On the worker.
 func (e *Queue) Len() int { return e.n }

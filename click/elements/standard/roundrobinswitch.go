@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "RoundRobinSwitch", Ports: "1/1-", Processing: "h", New: func() click.Element { return &RoundRobinSwitch{} },
+		Name: "RoundRobinSwitch", Ports: "1/1-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &RoundRobinSwitch{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sends packets to its outputs in turn",
 			Example: "... -> r :: RoundRobinSwitch; r[0] -> ...; r[1] -> ...;", See: []string{"Switch", "RoundRobinSched"},

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Strip", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Strip{} },
+		Name: "Strip", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Strip{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "removes bytes from the front of packets",
 			Text: "Shorter packets are dropped.", Args: []string{"LENGTH: Number of bytes."}, Handlers: []string{"drops (r): Packets that were too short."},

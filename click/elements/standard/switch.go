@@ -10,7 +10,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Switch", Ports: "1/-", Processing: "h", New: func() click.Element { return &Switch{} },
+		Name: "Switch", Ports: "1/-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &Switch{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sends packets to the output that is chosen at run time",
 			Args:     []string{"OUTPUT: Number of the output; negative drops; default 0."},
@@ -19,7 +19,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "StaticSwitch", Ports: "1/-", Processing: "h", New: func() click.Element { return &Switch{fixed: true} },
+		Name: "StaticSwitch", Ports: "1/-", Processing: "h", Merging: click.MergedInOrder, New: func() click.Element { return &Switch{fixed: true} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sends packets to one of its outputs",
 			Args: []string{"OUTPUT: Number of the output; negative drops."}, Example: "... -> s :: StaticSwitch(1); s[0] -> ...; s[1] -> ...;", See: []string{"Switch"},

@@ -8,7 +8,7 @@ import (
 func init() {
 	for name, pull := range map[string]bool{"Tee": false, "PullTee": true} {
 		c := click.Class{
-			Name: name, Ports: "1/1-", Processing: "h/h", New: func() click.Element { return &Tee{} },
+			Name: name, Ports: "1/1-", Processing: "h/h", Merging: click.Merged, New: func() click.Element { return &Tee{} },
 			Doc: click.Doc{
 				Group: "standard", Title: "sends a copy of each packet to every output",
 				Text:    "The copies share memory until somebody writes to one.",

@@ -10,7 +10,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Unqueue", Ports: "1/1", Processing: "l/h", New: func() click.Element { return &Unqueue{} },
+		Name: "Unqueue", Ports: "1/1", Processing: "l/h", Merging: click.Merged, New: func() click.Element { return &Unqueue{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "pulls packets and pushes them on",
 			Args: []string{
@@ -73,6 +73,8 @@ func (e *Unqueue) run() (int, bool) {
 	n := e.burst
 	if n < 0 {
 		n = packet.MaxBatch
+	} else {
+		n = e.task.Merge(n)
 	}
 	if e.limit >= 0 {
 		n = min(n, int(uint64(e.limit)-min(e.count, uint64(e.limit))))

@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "Unstrip", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &Unstrip{} },
+		Name: "Unstrip", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &Unstrip{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "makes packets longer at their front",
 			Text: "The bytes are those that were there before a Strip, or undefined. Packets without room are dropped.", Args: []string{"LENGTH: Number of bytes."},

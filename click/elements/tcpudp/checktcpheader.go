@@ -8,7 +8,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "CheckTCPHeader", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &CheckTCPHeader{} },
+		Name: "CheckTCPHeader", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &CheckTCPHeader{} },
 		Doc: click.Doc{
 			Group: "tcpudp", Title: "checks TCP headers",
 			Text: "A good packet has a marked IPv4 header, protocol 6, a TCP header that fits the segment and a right checksum, which covers the whole segment; so fragments are bad. Bad packets go to output 1 if that is connected.",

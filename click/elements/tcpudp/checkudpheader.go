@@ -10,7 +10,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "CheckUDPHeader", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &CheckUDPHeader{} },
+		Name: "CheckUDPHeader", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &CheckUDPHeader{} },
 		Doc: click.Doc{
 			Group: "tcpudp", Title: "checks UDP headers",
 			Text: "A good packet has a marked IPv4 header, protocol 17, a length in the UDP header of at least 8 and at most what there is, and a right checksum or none (zero); the checksum covers the whole datagram, so fragments are bad. Bad packets go to output 1 if that is connected.",

@@ -10,7 +10,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "SetTCPChecksum", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &SetTCPChecksum{} },
+		Name: "SetTCPChecksum", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &SetTCPChecksum{} },
 		Doc: click.Doc{
 			Group: "tcpudp", Title: "computes TCP checksums",
 			Text:     "Packets must have a marked IPv4 header; the protocol is not looked at. Those that are too short for a TCP header, or shorter than they say, go to output 1, or are dropped with a message about the first.",
@@ -20,7 +20,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "SetUDPChecksum", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &SetUDPChecksum{} },
+		Name: "SetUDPChecksum", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &SetUDPChecksum{} },
 		Doc: click.Doc{
 			Group: "tcpudp", Title: "computes UDP checksums",
 			Text:     "Packets must have a marked IPv4 header; the protocol is not looked at. Fragments, and packets whose UDP length is below 8 or more than they have, go to output 1, or are dropped with a message about the first.",
