@@ -77,6 +77,7 @@ type entry struct {
 
 	blockSize uint32
 	element   *elementLayout // of an element, or nil
+	noted
 }
 
 // form is code made executable.

@@ -74,6 +74,7 @@ type Engine struct {
 	compiles atomic.Uint64
 	procs    processors
 	handles  handles
+	recorder recorder
 }
 
 // NewEngine makes an engine. ModeCompiled fails with errs.NotSupported where

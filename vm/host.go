@@ -120,6 +120,9 @@ func shim(f HostFunc) api.GoModuleFunc {
 		for i := range f.Params {
 			stack[i] = uint64(uint32(stack[i]))
 		}
+		if in.tape != nil {
+			in.tape.before(&f, stack)
+		}
 		if in.binds == nil {
 			f.Call(in, stack)
 		} else {
@@ -127,6 +130,9 @@ func shim(f HostFunc) api.GoModuleFunc {
 		}
 		if f.Result {
 			stack[0] = uint64(uint32(stack[0]))
+		}
+		if in.tape != nil {
+			in.tape.after(in, &f, stack)
 		}
 		if in.iso.flags.Load() != 0 {
 			in.attend()

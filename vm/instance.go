@@ -33,7 +33,8 @@ type Instance struct {
 	fixed   bool  // what it costs besides is charged
 	refused bool  // a growth was refused during this evaluation
 
-	ctx     callContext
+	ctx callContext
+	taping
 	exit    exit
 	binds   []bound           // what its imports are; nil: what the class says
 	landed  [MaxPassed]Handle // of a message that its process waits for
@@ -120,6 +121,9 @@ func (in *Instance) Lives() uint64 { return in.lives }
 func (in *Instance) Memory(addr, n uint32) ([]byte, bool) {
 	if in.body == nil || uint64(addr)+uint64(n) > uint64(in.mem.n) {
 		return nil, false
+	}
+	if in.tape != nil {
+		in.tape.view(addr, n)
 	}
 	return in.mem.buf[addr : uint64(addr)+uint64(n) : uint64(addr)+uint64(n)], true
 }
@@ -276,6 +280,10 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 			return abi.Error, err
 		}
 	}
+	if in.faulted || in.tape != nil || ent.wanted.Load() > 0 {
+		in.listen(ent)
+	}
+	fresh := !in.used
 	in.fill(c, captured, budget)
 	left, err := in.run(budget)
 	c.Used = budget - left
@@ -290,6 +298,9 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 	var verdict abi.Verdict
 	if err == nil {
 		verdict, err = in.collect(c, captured)
+	}
+	if err != nil || in.tape != nil {
+		in.keep(c, fresh, verdict, err)
 	}
 	if err != nil {
 		in.end()
