@@ -103,7 +103,8 @@ type Domain struct {
 	hooks    []func()
 	pools    []*MemPool // the oldest first
 	holdings []holding  // the same
-	pending  int        // children and workers to wait for while terminating
+	guests   []*guest
+	pending  int // children and workers to wait for while terminating
 }
 
 // eventQueue holds a domain's timers that have fired on one worker, and runs them.
@@ -425,8 +426,13 @@ func (d *Domain) Terminate(reason error) {
 	}
 	sort.Slice(children, func(i, j int) bool { return children[i].name < children[j].name })
 	inChans := append([]*InChan(nil), d.inChans...)
-	d.pending = len(children) + len(d.node.workers) + 1 // the channels
+	guests := d.guests
+	d.guests = nil
+	d.pending = len(children) + len(d.node.workers) + 1 + len(guests) // the channels
 	d.mu.Unlock()
+	for _, g := range guests {
+		g.end(reason)
+	}
 
 	for _, c := range children {
 		c.Terminate(errs.New(errs.Dead, "domain %s ends", d.Path()))

@@ -11,35 +11,35 @@ import (
 )
 
 // CallModule is the module under which guests import what Calls offers.
-const CallModule = "janos_vm"
+const CallModule = abi.VMModule
 
 // NoWait in the flags of send and receive has them answer errs.WouldBlock instead of waiting. Handlers never wait.
-const NoWait = 1
+const NoWait = abi.VMNowait
 
 // StatusBytes is what child_wait and child_status write: state, cause, exit code, error kind, each of 4 bytes, little-endian.
-const StatusBytes = 16
+const StatusBytes = abi.VMStatusSize
 
-// Calls are the host functions by which guests use links, segments, services and isolates of their own. Everything goes by handles. A result below zero is
-// minus an errs.Kind. Addresses are checked; what a call writes it writes only when it succeeds.
-//
-//	exit(code) halt(code)                              the own isolate; do not return
-//	yield()                                            others may run
-//	args(ptr, cap) n                                   copies what the isolate was started with; n is all there is
-//	link_new(queue, bytes, out) 0                      writes handles of the sending and the receiving end to out
-//	send(link, ptr, len, handles, n, flags) 0          the receiver gets handles of its own
-//	receive(link, ptr, cap, handles, n, flags) len     writes n handles, 0 behind the last; -TooBig leaves the message
-//	handle_close(h) 0, handle_revoke(h) n
-//	segment_new(ptr, len) h, segment_size(h) n, segment_read(h, offset, ptr, len) n
-//	visit(service, ptr, len, cap, fuel) n              the answer is where the question was
-//	child_new(memory, fuel, share, handles) h          fuel in thousands a second; 0: no limit of its own
-//	child_load(child, ptr, len) h                      code, charged to the child, through the gate
-//	child_start(child, code, ptr, len, handles, n) 0   its arguments begin with the numbers of the handles that it is given
-//	child_suspend(child) child_resume(child) 0
-//	child_exit(child, code) child_halt(child, code) 0  1 if it had no effect
-//	child_status(child, out) child_wait(child, out) 0
-func Calls() []HostFunc {
-	call := func(name string, params int, fuel uint32, fn func(in *Instance, stack []uint64) (int, error)) HostFunc {
-		return HostFunc{Module: CallModule, Name: name, Params: params, Result: true, Fuel: fuel, Call: func(in *Instance, stack []uint64) {
+// Calls are the host functions by which guests use links, segments, services and isolates of their own: module janos_vm of sdk/abi/calls.yaml, where names,
+// parameters and prices are. Everything goes by handles. A result below zero is minus an errs.Kind. Addresses are checked; what a call writes it writes only
+// when it succeeds.
+func Calls() []HostFunc { return Imports(abi.VMModule, abi.VMCalls, calls) }
+
+// GuestCall does what a call of a guest asks for: args are its arguments, and the result is that of the call. An error becomes minus its kind.
+type GuestCall func(in *Instance, args []uint64) (int, error)
+
+// Imports makes host functions of a table of calls, all of whose results are an i32. It panics if one of them is not there or not in the table, which is a defect of
+// the caller's.
+func Imports(module string, table []abi.Call, do map[string]GuestCall) []HostFunc {
+	if len(table) != len(do) {
+		panic("vm: " + module + ": calls that are not in the table")
+	}
+	all := make([]HostFunc, len(table))
+	for k, c := range table {
+		fn := do[c.Name]
+		if fn == nil {
+			panic("vm: " + module + "." + c.Name + " is missing")
+		}
+		all[k] = HostFunc{Module: module, Name: c.Name, Params: c.Params, Result: true, Fuel: c.Fuel, Call: func(in *Instance, stack []uint64) {
 			n, err := fn(in, stack)
 			if err != nil {
 				stack[0] = refusal(err)
@@ -48,54 +48,60 @@ func Calls() []HostFunc {
 			stack[0] = uint64(n)
 		}}
 	}
-	return []HostFunc{
-		call("exit", 1, 50, func(in *Instance, s []uint64) (int, error) {
-			in.iso.die(flagExit, SelfExit, int32(s[0]), nil)
-			return 0, nil
-		}),
-		call("halt", 1, 50, func(in *Instance, s []uint64) (int, error) {
-			in.iso.die(flagHalt, SelfHalt, int32(s[0]), nil)
-			return 0, nil
-		}),
-		call("yield", 0, 50, func(in *Instance, s []uint64) (int, error) {
-			if p := in.proc; p != nil {
-				in.iso.e.procs.turn(p, p.account())
-			}
-			return 0, nil
-		}),
-		call("args", 2, 100, callArgs),
-		call("link_new", 3, 2000, callLinkNew),
-		call("send", 6, 500, callSend),
-		call("receive", 6, 500, callReceive),
-		call("handle_close", 1, 200, func(in *Instance, s []uint64) (int, error) { return 0, in.iso.CloseHandle(Handle(s[0])) }),
-		call("handle_revoke", 1, 500, func(in *Instance, s []uint64) (int, error) { return in.iso.Revoke(Handle(s[0])) }),
-		call("segment_new", 2, 2000, func(in *Instance, s []uint64) (int, error) {
-			b, err := in.at(s[0], s[1])
-			if err != nil {
-				return 0, err
-			}
-			h, err := in.iso.NewSegment(b, AllRights)
-			return int(h), err
-		}),
-		call("segment_size", 1, 100, func(in *Instance, s []uint64) (int, error) {
-			seg, err := object[*Segment](in, s[0], SegmentHandle, MayUse)
-			if err != nil {
-				return 0, err
-			}
-			return len(seg.data), nil
-		}),
-		call("segment_read", 4, 200, callSegmentRead),
-		call("visit", 5, 500, callVisit),
-		call("child_new", 4, 20_000, callChildNew),
-		call("child_load", 3, 50_000, callChildLoad),
-		call("child_start", 6, 50_000, callChildStart),
-		call("child_suspend", 1, 500, onChild(MayEnd, func(c *Isolate, _ uint64) int { c.Suspend(); return 0 })),
-		call("child_resume", 1, 500, onChild(MayEnd, func(c *Isolate, _ uint64) int { c.Resume(); return 0 })),
-		call("child_exit", 2, 500, onChild(MayEnd, func(c *Isolate, code uint64) int { return effect(c.die(flagExit, OtherExit, int32(code), nil)) })),
-		call("child_halt", 2, 500, onChild(MayEnd, func(c *Isolate, code uint64) int { return effect(c.die(flagHalt, OtherHalt, int32(code), nil)) })),
-		call("child_status", 2, 200, func(in *Instance, s []uint64) (int, error) { return in.childStatus(s, false) }),
-		call("child_wait", 2, 500, func(in *Instance, s []uint64) (int, error) { return in.childStatus(s, true) }),
-	}
+	return all
+}
+
+var calls = map[string]GuestCall{
+	"exit": func(in *Instance, s []uint64) (int, error) {
+		in.iso.die(flagExit, SelfExit, int32(s[0]), nil)
+		return 0, nil
+	},
+	"halt": func(in *Instance, s []uint64) (int, error) {
+		in.iso.die(flagHalt, SelfHalt, int32(s[0]), nil)
+		return 0, nil
+	},
+	"yield": func(in *Instance, s []uint64) (int, error) {
+		if p := in.proc; p != nil {
+			in.iso.e.procs.turn(p, p.account())
+		}
+		return 0, nil
+	},
+	"args":          callArgs,
+	"link_new":      callLinkNew,
+	"send":          callSend,
+	"receive":       callReceive,
+	"handle_close":  func(in *Instance, s []uint64) (int, error) { return 0, in.iso.CloseHandle(Handle(s[0])) },
+	"handle_revoke": func(in *Instance, s []uint64) (int, error) { return in.iso.Revoke(Handle(s[0])) },
+	"handle_narrow": func(in *Instance, s []uint64) (int, error) {
+		h, err := in.iso.Narrow(Handle(s[0]), Rights(s[1]))
+		return int(h), err
+	},
+	"segment_new": func(in *Instance, s []uint64) (int, error) {
+		b, err := in.at(s[0], s[1])
+		if err != nil {
+			return 0, err
+		}
+		h, err := in.iso.NewSegment(b, AllRights)
+		return int(h), err
+	},
+	"segment_size": func(in *Instance, s []uint64) (int, error) {
+		seg, err := object[*Segment](in, s[0], SegmentHandle, MayUse)
+		if err != nil {
+			return 0, err
+		}
+		return len(seg.data), nil
+	},
+	"segment_read":  callSegmentRead,
+	"visit":         callVisit,
+	"child_new":     callChildNew,
+	"child_load":    callChildLoad,
+	"child_start":   callChildStart,
+	"child_suspend": onChild(MayEnd, func(c *Isolate, _ uint64) int { c.Suspend(); return 0 }),
+	"child_resume":  onChild(MayEnd, func(c *Isolate, _ uint64) int { c.Resume(); return 0 }),
+	"child_exit":    onChild(MayEnd, func(c *Isolate, code uint64) int { return effect(c.die(flagExit, OtherExit, int32(code), nil)) }),
+	"child_halt":    onChild(MayEnd, func(c *Isolate, code uint64) int { return effect(c.die(flagHalt, OtherHalt, int32(code), nil)) }),
+	"child_status":  func(in *Instance, s []uint64) (int, error) { return in.childStatus(s, false) },
+	"child_wait":    func(in *Instance, s []uint64) (int, error) { return in.childStatus(s, true) },
 }
 
 func effect(had bool) int {

@@ -180,6 +180,26 @@ func (i *Isolate) handle(id Handle, kind HandleKind, need Rights) (*handle, erro
 	return h, nil
 }
 
+// Narrow makes another handle, in the same table, of what id names, with those of the given rights that id has. It takes MayGrant, and is revoked
+// with what id is revoked with, and by Revoke of id.
+func (i *Isolate) Narrow(id Handle, rights Rights) (Handle, error) {
+	s := &i.e.handles
+	g, err := s.grant(i, id)
+	if err != nil {
+		return 0, err
+	}
+	g.rights &= rights
+	n, err := s.land(i, g)
+	if err != nil {
+		s.lose(g)
+		return 0, err
+	}
+	if n == 0 {
+		return 0, errs.New(errs.Dead, "vm: isolate %s: handle %d was revoked", i.spec.Name, id)
+	}
+	return n, nil
+}
+
 // Revoke ends all handles that were made from one, in whatever isolates and messages they are; the handle itself stays. Lookups that begin later find
 // them revoked; kernel calls that have found an object before go on. It returns how many it ended.
 func (i *Isolate) Revoke(id Handle) (int, error) {

@@ -24,6 +24,8 @@ type ChildSpec struct {
 	Limit, Reserve resctl.Amounts
 	Share          resctl.Share
 	Window         time.Duration
+	// Account is used instead of one made from these: the parent's own, or one below it that the caller made and will close. Nil: one is made.
+	Account *resctl.Account
 	// Imports are the host functions that the child's code may import; nil: those of the parent. Others are refused when it is instantiated.
 	Imports []Binding
 }
@@ -66,7 +68,12 @@ func (i *Isolate) newChild(spec ChildSpec) (*Isolate, error) {
 	if s.Data == nil {
 		s.Data = i.spec.Data
 	}
-	if a := i.spec.Account; a != nil {
+	made := spec.Account == nil
+	if !made {
+		if s.Account = spec.Account; !pays(i.spec.Account, s.Account) {
+			return nil, errs.New(errs.Permission, "vm: isolate %s: account %s of a child is not below its own", s.Name, s.Account.Path())
+		}
+	} else if a := i.spec.Account; a != nil {
 		var err error
 		s.Account, err = a.NewChild(resctl.Spec{Name: spec.Name, Share: spec.Share, Limit: spec.Limit, Reserve: spec.Reserve, Window: spec.Window})
 		if err != nil {
@@ -86,12 +93,14 @@ func (i *Isolate) newChild(spec ChildSpec) (*Isolate, error) {
 		}
 	}
 	if err != nil {
-		if s.Account != nil {
+		if made && s.Account != nil {
 			s.Account.Close()
 		}
 		return nil, err
 	}
-	c.ownAccount = s.Account
+	if made {
+		c.ownAccount = s.Account
+	}
 	i.mu.Lock()
 	if i.children == nil {
 		i.children = make(map[*Isolate]bool)
@@ -102,6 +111,16 @@ func (i *Isolate) newChild(spec ChildSpec) (*Isolate, error) {
 		c.Kill(errs.Dead)
 	}
 	return c, nil
+}
+
+// pays reports whether above is a or an account above it.
+func pays(above, a *resctl.Account) bool {
+	for ; a != nil; a = a.Parent() {
+		if a == above {
+			return true
+		}
+	}
+	return false
 }
 
 // Parent returns the isolate that i is a child of, or nil.

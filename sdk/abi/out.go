@@ -12,6 +12,8 @@ type Call struct {
 	Params int
 	Result bool
 	Fuel   uint32 // price, charged before the call
+
+	Process bool // of calls.yaml: it takes time that handlers do not have
 }
 
 // String returns the verdict's name.

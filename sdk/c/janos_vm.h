@@ -134,4 +134,8 @@ int32_t vm_child_status(int32_t child, struct vm_status *out);
 __attribute__((import_module("janos_vm"), import_name("child_wait")))
 int32_t vm_child_wait(int32_t child, struct vm_status *out);
 
+/* VM_RUN begins the function of a process: VM_RUN { return 0; }. What it returns is the exit code. VM_EXITING begins its goodbye. */
+#define VM_RUN __attribute__((export_name("run"))) int32_t run(void)
+#define VM_EXITING __attribute__((export_name("exiting"))) void exiting(void)
+
 #endif /* JANOS_VM_H */

@@ -87,6 +87,7 @@ type Options struct {
 	Include []string // further directories for headers
 	Flags   []string // further flags for clang, last
 	Element bool     // it is a graph element, not a capsule
+	Process bool     // it is a process, which exports run and needs no records
 }
 
 // Args returns the arguments with which clang turns src into out; header is the directory of the kit's headers.
@@ -114,6 +115,10 @@ func (o *Options) Args(header, src, out string) []string {
 		exports = []string{elem.ExportElement, elem.ExportPacket, elem.ExportWindow}
 		args = append(args, "-Wl,--export-if-defined="+elem.ExportConfig, "-Wl,--export-if-defined="+elem.ExportCounter)
 	}
+	if o.Process {
+		exports = nil
+		args = append(args, "-Wl,--export-if-defined="+abi.ExportManifest)
+	}
 	for _, e := range exports {
 		args = append(args, "-Wl,--export="+e)
 	}
@@ -129,7 +134,7 @@ func (comp *Compiler) Build(ctx context.Context, src string, opt Options) (modul
 		return nil, "", errs.New(errs.Internal, "build %s: %w", src, err)
 	}
 	defer os.RemoveAll(dir)
-	for name, text := range map[string][]byte{"janos.h": c.Header, "janos_element.h": c.ElementHeader} {
+	for name, text := range map[string][]byte{"janos.h": c.Header, "janos_element.h": c.ElementHeader, "janos_vm.h": c.VMHeader, "janos_nodeos.h": c.NodeOSHeader} {
 		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
 			return nil, "", errs.New(errs.Internal, "build %s: %w", src, err)
 		}

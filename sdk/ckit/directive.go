@@ -16,7 +16,7 @@ const directive = "janos:build"
 //
 //	janos:build pages=16 stack=8192
 //
-// A source that includes janos_element.h in these lines is a graph element. An unknown name and a number out of range are errs.Invalid and name file and line.
+// process=1 makes it a process, see Options.Process. A source that includes janos_element.h in these lines is a graph element. An unknown name and a number out of range are errs.Invalid and name file and line.
 func FileOptions(file string, src []byte) (Options, error) {
 	var o Options
 	lines := bytes.SplitN(src, []byte("\n"), 51)
@@ -40,8 +40,10 @@ func FileOptions(file string, src []byte) (Options, error) {
 				o.Pages = n
 			case name == "stack" && err == nil && n >= 16 && n <= 1<<20 && n%16 == 0:
 				o.Stack = n
+			case name == "process" && err == nil && n == 1:
+				o.Process = true
 			default:
-				return o, &errs.At{Pos: at, Err: errs.New(errs.Invalid, "%q: want pages=1 to 65536, or stack=16 to 1048576 in steps of 16", f)}
+				return o, &errs.At{Pos: at, Err: errs.New(errs.Invalid, "%q: want pages=1 to 65536, stack=16 to 1048576 in steps of 16, or process=1", f)}
 			}
 		}
 		return o, nil

@@ -1,10 +1,7 @@
 /* process_vm - a process that uses links, segments, services and children, as its arguments say: handles first, then a command. What is not as
  * it should be ends it with the number of the line.
- * janos:build pages=8 stack=16384 */
-#include "janos_vm.h"
-
-JANOS_CAPSULE("process_vm", 64)
-JANOS_EVALUATE { return JANOS_DROP; }
+ * janos:build process=1 pages=8 stack=16384 */
+#include <janos_vm.h>
 
 #define WANT(c) do { if (!(c)) return 1000 + __LINE__; } while (0)
 
@@ -74,14 +71,14 @@ static int32_t pass(void)
 	hs[0] = l[1];
 	hs[1] = seg;
 	WANT(vm_send(args.h[0], "x", 1, hs, 2, 0) == 0);
-	WANT(vm_close(l[1]) == 0);
-	WANT(vm_close(l[1]) == -3); /* not found */
+	WANT(vm_handle_close(l[1]) == 0);
+	WANT(vm_handle_close(l[1]) == -3); /* not found */
 	WANT(vm_send(l[0], &v, 4, 0, 0, 0) == 0);
 	if (args.n == 1) { /* what was passed ends here, for everybody */
-		WANT(vm_revoke(seg) == 1);
+		WANT(vm_handle_revoke(seg) == 1);
 		WANT(vm_send(l[0], &v, 4, 0, 0, 0) == 0);
 	}
-	WANT(vm_close(l[0]) == 0);
+	WANT(vm_handle_close(l[0]) == 0);
 	WANT(vm_receive(args.h[1], 0, 0, 0, 0, 0) == -9); /* the link is ours, and would end with us */
 	return 0;
 }
@@ -130,7 +127,8 @@ static int32_t visits(void)
 /* A parent: loads the code that comes, gives it a quarter, and ends it if it does not end. */
 static int32_t parent(void)
 {
-	uint32_t st[4], a[6] = {0, 0, 0, 0, args.n, 3};
+	struct vm_status st;
+	uint32_t a[6] = {0, 0, 0, 0, args.n, 3};
 	int32_t n = vm_receive(args.h[1], code, sizeof code, 0, 0, 0);
 	int32_t c = vm_child_new(1 << 20, 100, 0, 8), m;
 
@@ -139,7 +137,7 @@ static int32_t parent(void)
 	m = vm_child_load(c, code, (uint32_t)n);
 	if (m < 0)
 		return m;
-	WANT(vm_child_status(c, st) == 0 && st[0] == 0);
+	WANT(vm_child_status(c, &st) == 0 && st.state == 0);
 	n = vm_child_start(c, m, (uint8_t *)a + 8, sizeof a - 8, args.h, 2);
 	if (n < 0)
 		return n;
@@ -148,12 +146,12 @@ static int32_t parent(void)
 		WANT(vm_child_halt(c, 77) == 0);
 		WANT(vm_child_halt(c, 78) == 1);
 	}
-	WANT(vm_child_wait(c, st) == 0);
-	WANT(st[0] == 3);
+	WANT(vm_child_wait(c, &st) == 0);
+	WANT(st.state == 3);
 	WANT(vm_child_start(c, m, a, 0, 0, 0) == -9);
 	c = vm_child_new(1 << 20, 100, 0, 8); /* the code went with the child that paid for it */
 	WANT(c > 0 && vm_child_start(c, m, a, 0, 0, 0) == -9);
-	return (int32_t)(st[1] << 16 | st[2]);
+	return (int32_t)(st.cause << 16 | st.code);
 }
 
 /* As many handles, links and children as there may be. */
@@ -182,7 +180,7 @@ static int32_t storm(void)
 	return 1;
 }
 
-__attribute__((export_name("run"))) int32_t run(void)
+VM_RUN
 {
 	WANT(vm_args(&args, sizeof args) == sizeof args);
 	WANT(vm_args(&args, 0xfffffff0) == -2);
@@ -217,7 +215,7 @@ __attribute__((export_name("run"))) int32_t run(void)
 		WANT(vm_receive(args.h[1], code, 1, 0, 0, VM_NOWAIT) == -8);
 		WANT(vm_link_new(1 << 20, 1, (int32_t *)code) == -15);
 		WANT(vm_link_new(1, 1, (int32_t *)0xfffffffc) == -2);
-		WANT(vm_revoke(12345) == -3);
+		WANT(vm_handle_revoke(12345) == -3);
 		WANT(vm_segment_read(args.h[0], 0, code, 1) == -2);
 		WANT(vm_child_halt(args.h[0], 1) == -2);
 		return 11;

@@ -40,6 +40,7 @@ type HostCall struct {
 	PerBytes  int `yaml:"per_bytes"`  // bytes that are moved for a unit of fuel
 	PerByte   int `yaml:"per_byte"`   // fuel for each byte
 	Wait      bool
+	Process   bool
 	Never     bool
 	Rights    string
 	Params    []Param
@@ -128,7 +129,11 @@ func (c *Calls) Go() ([]byte, error) {
 		}
 		p(")\n\n// %sCalls are the calls of %s.\nvar %sCalls = []Call{\n", pre, m.Name, pre)
 		for _, h := range m.Calls {
-			p("{Name: %q, Params: %d, Result: true, Fuel: %d}, // ", h.Name, len(h.Params), h.Fuel)
+			only := ""
+			if h.Process {
+				only = ", Process: true"
+			}
+			p("{Name: %q, Params: %d, Result: true, Fuel: %d%s}, // ", h.Name, len(h.Params), h.Fuel, only)
 			for i, q := range h.Params {
 				if i > 0 {
 					p(", ")
@@ -248,9 +253,18 @@ func (m *Module) header() []byte {
 		}
 		p("\n%s__attribute__((import_module(%q), import_name(%q)))\nint32_t %s%s(%s);\n", comment(text, ""), m.Name, h.Name, pre, h.Name, strings.Join(ps, ", "))
 	}
+	if m.Prefix == "vm" {
+		p("\n%s", processMacro)
+	}
 	p("\n#endif /* %s */\n", guard)
 	return b.Bytes()
 }
+
+// processMacro is what begins the function of a process.
+const processMacro = `/* VM_RUN begins the function of a process: VM_RUN { return 0; }. What it returns is the exit code. VM_EXITING begins its goodbye. */
+#define VM_RUN __attribute__((export_name("run"))) int32_t run(void)
+#define VM_EXITING __attribute__((export_name("exiting"))) void exiting(void)
+`
 
 // AssemblyScript returns the declarations of each module, by file name.
 func (c *Calls) AssemblyScript() map[string][]byte {
@@ -310,7 +324,7 @@ func (c *Calls) Markdown(intro []byte) []byte {
 	p("<!-- %s -->\n\n# Host calls of processes\n\n%s\n", callsMark, bytes.TrimSpace(intro))
 	for _, m := range c.Modules {
 		p("\n## %s: `%s`\n\n%s In C: `#include <%s.h>`; implemented by package `%s`.\n", m.Title, m.Name, strings.TrimSpace(m.Text), m.Name, m.Package)
-		p("\n| call `%s_...` | fuel | right | waits | what it does |\n|---|---|---|---|---|\n", m.Prefix)
+		p("\n| call `%s_...` | fuel | right | handlers | waits | what it does |\n|---|---|---|---|---|---|\n", m.Prefix)
 		for _, h := range m.Calls {
 			var ps []string
 			for _, q := range h.Params {
@@ -323,7 +337,11 @@ func (c *Calls) Markdown(intro []byte) []byte {
 			if h.Never {
 				wait = "does not return"
 			}
-			p("| `%s(%s)` | %s | %s | %s | %s |\n", h.Name, strings.Join(ps, ", "), h.price(), h.rights(), wait, h.Text)
+			handlers := "yes"
+			if h.Process {
+				handlers = ""
+			}
+			p("| `%s(%s)` | %s | %s | %s | %s | %s |\n", h.Name, strings.Join(ps, ", "), h.price(), h.rights(), handlers, wait, h.Text)
 		}
 		p("\n| constant | value | meaning |\n|---|---|---|\n")
 		for _, k := range m.Constants {
