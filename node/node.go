@@ -13,6 +13,8 @@ import (
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements" // their classes
 	"github.com/janos-os/janos/click/elements/hostip"
+	"github.com/janos-os/janos/click/elements/wasm"
+	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/ee/ants/element"
@@ -42,6 +44,7 @@ type Node struct {
 	cred   *nodeos.Cred // of the root: all rights
 	os     *nodeos.Node
 	engine *vm.Engine
+	wasm   *wasm.Env // of its graphs
 	ownVM  bool
 	events *EventLog
 	trial  trial
@@ -198,16 +201,27 @@ func (n *Node) stopRouting() error {
 	return err
 }
 
-func (n *Node) startANTS() error {
-	if n.spec.ANTS.Off {
-		return nil
-	}
+// startEngine makes the engine of guest code unless there is one.
+func (n *Node) startEngine() error {
 	if n.engine == nil {
 		e, err := vm.NewEngine(vm.EngineSpec{Clock: n.env.Clock})
 		if err != nil {
 			return err
 		}
 		n.engine, n.ownVM = e, true
+	}
+	if n.wasm == nil {
+		n.wasm = &wasm.Env{Engine: n.engine, Read: n.spec.readModule}
+	}
+	return nil
+}
+
+func (n *Node) startANTS() error {
+	if n.spec.ANTS.Off {
+		return nil
+	}
+	if err := n.startEngine(); err != nil {
+		return err
 	}
 	d, err := n.os.Root().NewDomain(n.domainSpec("ants", &n.spec.ANTS.Attrs))
 	if err != nil {
@@ -233,7 +247,12 @@ func (n *Node) startElements(src source, d *nodeos.Domain) (*click.Router, error
 	if err != nil {
 		return nil, src.place(err)
 	}
-	g, err := click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee, hostip.Key: n.hostEnv()}})
+	if slices.ContainsFunc(spec.Elements, func(e lang.Node) bool { return e.Class == "Wasm" }) {
+		if err := n.startEngine(); err != nil {
+			return nil, err
+		}
+	}
+	g, err := click.New(spec, click.Env{Domain: d, Worker: -1, Output: os.Stderr, Values: map[string]any{element.EE: n.ee, hostip.Key: n.hostEnv(), wasm.Key: n.wasm}})
 	if err != nil {
 		return nil, src.place(err)
 	}

@@ -141,10 +141,8 @@ func (i *Isolate) NewElement(code *Code, args []string, budget uint64) (*Element
 	if i.spec.Fresh {
 		return nil, errs.New(errs.Invalid, "vm: isolate %s: elements need their memory from packet to packet", i.spec.Name)
 	}
-	if budget == 0 {
-		budget = DefaultBudget
-	}
-	e := &Element{lay: lay, budget: min(budget, 1<<32), count: uint32(len(args))}
+	e := &Element{lay: lay, count: uint32(len(args))}
+	e.SetBudget(budget)
 	for _, a := range args {
 		if strings.IndexByte(a, 0) >= 0 || len(e.args)+len(a)+1 > int(lay.manifest.ConfigSize) {
 			return nil, errs.New(errs.TooBig, "vm: element %s: it has room for %d bytes of arguments, each without zero bytes and with one behind it", lay.manifest.Name, lay.manifest.ConfigSize)
@@ -167,6 +165,14 @@ func (i *Isolate) NewElement(code *Code, args []string, budget uint64) (*Element
 
 // Manifest returns what the module says about itself; it must not be changed.
 func (e *Element) Manifest() *elem.Manifest { return e.lay.manifest }
+
+// SetBudget changes the fuel of a packet, from the next batch on; 0 is DefaultBudget.
+func (e *Element) SetBudget(n uint64) {
+	if n == 0 {
+		n = DefaultBudget
+	}
+	e.budget = min(n, 1<<32)
+}
 
 // Instance returns the instance. It is the element's.
 func (e *Element) Instance() *Instance { return e.in }

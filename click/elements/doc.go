@@ -1,4 +1,4 @@
-// Package elements imports all packages of elements of this project that need nothing but a node, so that their classes are registered.
+// Package elements imports all packages of elements of this project that need nothing but a node, so that their classes are registered. (Those of click/elements/wasm need a machine for guest code.)
 // A program that runs graphs imports it for that effect, and imports the elements of execution environments beside it. It has
 // nothing to call and no state, hence no life to describe and no traps.
 package elements

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	_ "github.com/janos-os/janos/click/elements"
+	_ "github.com/janos-os/janos/click/elements/wasm"
 	"github.com/janos-os/janos/click/elementtest"
 )
 

@@ -14,6 +14,7 @@ import (
 	_ "github.com/janos-os/janos/channels/all"
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements"
+	_ "github.com/janos-os/janos/click/elements/wasm"
 	"github.com/janos-os/janos/click/elements/control"
 	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"

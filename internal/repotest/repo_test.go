@@ -76,6 +76,7 @@ var layers = []struct {
 	{"demux", []string{"packet"}},
 	{"nodeos", []string{"packet", "resctl", "demux"}},
 	{"channels", []string{"channels", "packet", "demux", "nodeos", "resctl"}},
+	{"click/elements/wasm", []string{"click", "vm", "sdk", "nodeos", "packet", "resctl"}},
 	{"click", []string{"click", "channels/host", "packet", "demux", "nodeos", "resctl", "linkmodel"}},
 	{"sdk", []string{"sdk"}},
 	{"vm", []string{"vm", "resctl", "sdk"}},

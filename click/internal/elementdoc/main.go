@@ -8,6 +8,7 @@ import (
 
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements"
+	_ "github.com/janos-os/janos/click/elements/wasm"
 )
 
 func main() {
