@@ -70,6 +70,7 @@ type entry struct {
 	block    uint32
 	window   uint32
 	forms    [numTiers]form // set before best says so
+	outside  OutsideCode    // where it is loaded; nil: here
 	best     atomic.Int32   // the tier that new evaluations should use
 	heat     atomic.Uint64  // how much it was used, see Engine.count
 	owner    codeAccount    // of the first loader, pays compilation
@@ -107,7 +108,7 @@ func (c *Code) Class() *Class { return c.entry.key.class }
 func (c *Code) Manifest() *abi.Manifest { return c.entry.manifest }
 
 // Size returns the bytes of the canonical metered module.
-func (c *Code) Size() int { return len(c.entry.mod.Wasm) }
+func (c *Code) Size() int { return c.Info().Canonical }
 
 // Info is what is known about a code without running it.
 type Info struct {
@@ -123,6 +124,9 @@ type Info struct {
 
 // Info returns what the gate found out.
 func (c *Code) Info() Info {
+	if c.entry.outside != nil {
+		return c.entry.outside.Info()
+	}
 	m := c.entry.mod
 	return Info{
 		Canonical: len(m.Wasm), Charge: c.e.codeCharge(m), Instance: c.entry.fixed() + int64(m.MemoryMin)<<16,
@@ -177,6 +181,10 @@ func (e *Engine) load(code []byte, class *Class, account codeAccount) (*Code, er
 		e.mu.Unlock()
 		c.refund()
 		return nil, errs.New(errs.Dead, "vm: load: the engine is closed")
+	}
+	if class.outside != nil {
+		e.mu.Unlock()
+		return e.loadOutside(code, key, c)
 	}
 	ent := e.cache[key]
 	if ent == nil {
@@ -362,11 +370,16 @@ func (e *Engine) drop(ent *entry, job bool) {
 		ent.jobs--
 	}
 	last := ent.refs == 0
-	if last {
+	if last && ent.outside == nil {
 		delete(e.cache, ent.key)
 	}
+	if last && ent.outside != nil {
+		e.outside--
+	}
 	e.mu.Unlock()
-	if last {
+	if last && ent.outside != nil {
+		ent.outside.Release()
+	} else if last {
 		if ent.mod != nil {
 			e.drain(ent)
 		}

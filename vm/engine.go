@@ -66,6 +66,7 @@ type Engine struct {
 	maxTypes int             // function types that a generation sees, see tierFor
 	cache    map[codeKey]*entry
 	isolates int
+	outside  int   // codes loaded outside
 	waiting  int64 // bytes in pools
 	closed   bool
 
@@ -170,7 +171,7 @@ func (e *Engine) Close() error {
 		e.mu.Unlock()
 		return nil
 	}
-	held := 0
+	held := e.outside
 	for _, c := range e.cache {
 		held += c.refs - c.jobs
 	}

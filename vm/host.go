@@ -22,6 +22,7 @@ type HostFunc struct {
 	Result       bool
 	Fuel         uint32 // price, charged before the call
 	Call         func(in *Instance, stack []uint64)
+	Spans        []Span // what it uses of the guest's memory; for classes that run outside
 
 	index  int // in Class.all
 	params []api.ValueType
@@ -38,6 +39,8 @@ type ClassSpec struct {
 	Process bool
 	// Element makes it a class of graph elements, for Isolate.NewElement: guests that export evaluate and the records of package sdk/abi/elem.
 	Element bool
+	// Outside runs the guests; nil: the engine does.
+	Outside Outside
 }
 
 // Class is a kind of guest code. It is immutable and safe for concurrent use.
@@ -46,6 +49,7 @@ type Class struct {
 	name      string
 	process   bool
 	element   bool
+	outside   Outside
 	config    gate.Config
 	functions map[string][]HostFunc // by module
 	all       []HostFunc
@@ -56,7 +60,7 @@ func (c *Class) Name() string { return c.name }
 
 // NewClass makes a class.
 func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
-	c := &Class{e: e, name: spec.Name, config: gate.Config{Limits: spec.Limits, Exports: handlerExports, HostMemory: true}}
+	c := &Class{e: e, name: spec.Name, outside: spec.Outside, config: gate.Config{Limits: spec.Limits, Exports: handlerExports, HostMemory: true}}
 	if spec.Process {
 		c.process = true
 		c.config.Resume, c.config.Exports, c.config.Optional = true, processExports, processOptional
@@ -79,11 +83,20 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	if c.config.Limits.Start {
 		return nil, errs.New(errs.Invalid, "vm: class %s: start functions are not run", spec.Name)
 	}
+	if spec.Outside != nil && (spec.Process || spec.Element) {
+		return nil, errs.New(errs.NotSupported, "vm: class %s: processes and elements run inside only", spec.Name)
+	}
 	c.functions = map[string][]HostFunc{}
 	seen := map[[2]string]bool{}
 	for _, f := range spec.Imports {
 		if f.Call == nil || f.Module == "" || f.Module == gate.OutModule || f.Params < 0 || f.Params > 16 || seen[[2]string{f.Module, f.Name}] {
 			return nil, errs.New(errs.Invalid, "vm: class %s: host function %q.%q is declared twice or incompletely", spec.Name, f.Module, f.Name)
+		}
+		for _, s := range f.Spans {
+			if s.Addr < 0 || s.Addr >= f.Params || s.Len < 0 || s.Len >= f.Params || s.Max > MaxSpan {
+				return nil, errs.New(errs.Invalid, "vm: class %s: host function %q.%q: a span of arguments that it does not have, or of more than %d bytes",
+					spec.Name, f.Module, f.Name, MaxSpan)
+			}
 		}
 		seen[[2]string{f.Module, f.Name}] = true
 		imp := gate.Import{Module: f.Module, Name: f.Name, Fuel: f.Fuel}

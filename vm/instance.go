@@ -45,6 +45,8 @@ type Instance struct {
 	running bool
 	closed  bool
 	lives   uint64
+	outside OutsideInstance // where it runs; nil: here
+	views   []View          // of its memory, during a call from outside
 }
 
 // Call is what goes into an evaluation and what comes out. It is made to be reused.
@@ -84,6 +86,9 @@ func (i *Isolate) Instantiate(code *Code) (*Instance, error) {
 
 // instantiate makes an instance that ends with the isolate.
 func (i *Isolate) instantiate(code *Code) (*Instance, error) {
+	if code.entry.outside != nil {
+		return i.instantiateOutside(code)
+	}
 	binds, err := i.resolve(code)
 	if err != nil {
 		return nil, err
@@ -119,7 +124,10 @@ func (in *Instance) Lives() uint64 { return in.lives }
 // Memory returns a view of n bytes of guest memory at addr, or false if they do not exist. It is
 // meant for host functions; the view ends when they return.
 func (in *Instance) Memory(addr, n uint32) ([]byte, bool) {
-	if in.body == nil || uint64(addr)+uint64(n) > uint64(in.mem.n) {
+	if in.body == nil {
+		return in.view(addr, n)
+	}
+	if uint64(addr)+uint64(n) > uint64(in.mem.n) {
 		return nil, false
 	}
 	if in.tape != nil {
@@ -245,6 +253,9 @@ func (in *Instance) Evaluate(meter *resctl.Meter, c *Call) (abi.Verdict, error) 
 
 // evaluate is Evaluate for whoever pays, nil for nobody.
 func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
+	if in.outside != nil {
+		return in.evaluateOutside(by, c)
+	}
 	c.Used = 0
 	ent := in.code.entry
 	switch {
@@ -421,6 +432,9 @@ var errVerdict = errs.New(errs.Invalid, "evaluate returned a number that is no v
 
 // EmitBytes returns the bytes of an emit of the last evaluation: a view of guest memory.
 func (in *Instance) EmitBytes(e *abi.Emit) []byte {
+	if in.outside != nil {
+		return in.outside.EmitBytes(e)
+	}
 	b, _ := in.Memory(e.Offset, e.Length)
 	return b
 }
@@ -444,6 +458,9 @@ func (in *Instance) Close() error {
 func (in *Instance) discard() {
 	i := in.iso
 	in.closed = true
+	if in.outside != nil {
+		in.outside.Close()
+	}
 	in.retire()
 	i.e.drop(in.code.entry, false)
 	i.mu.Lock()
