@@ -12,6 +12,7 @@ import (
 	_ "github.com/janos-os/janos/click/elements/ethernet" // classes of the graphs below
 	_ "github.com/janos-os/janos/click/elements/ip"
 	_ "github.com/janos-os/janos/click/elements/standard"
+	"github.com/janos-os/janos/click/elements/wasm"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
@@ -152,7 +153,7 @@ func newGraphRig(e *Env, w graphRow, stream uint64) (*graphRig, error) {
 		return nil, err
 	}
 	g := &graphRig{name: w.name, node: n}
-	g.router, err = click.New(spec, click.Env{Domain: n.Root(), Worker: -1, Output: io.Discard, Values: map[string]any{packetsValue: w.traffic(e.rand(stream))}})
+	g.router, err = click.New(spec, click.Env{Domain: n.Root(), Worker: -1, Output: io.Discard, Values: map[string]any{packetsValue: w.traffic(e.rand(stream)), wasm.Key: modules}})
 	if err != nil {
 		_ = n.Close()
 		return nil, err

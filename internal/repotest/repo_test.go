@@ -84,7 +84,7 @@ var layers = []struct {
 	{"node", []string{"ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
 	{"control", []string{"node", "ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
 	{"lab", []string{"lab", "control", "node", "ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet", "linkmodel"}},
-	{"bench", []string{"bench", "control", "node", "ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
+	{"bench", []string{"bench", "examples/elements", "control", "node", "ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
 	{"apps", []string{"apps", "ee", "vm", "nodeos", "click", "sdk", "packet", "resctl"}},
 	{"examples", []string{"ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
 	{"cmd", []string{""}},
