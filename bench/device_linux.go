@@ -30,17 +30,25 @@ type device struct {
 	note  string  // about its generator; may be empty
 	lost  uint64  // in closed loops, where nothing should be
 	found float64 // loss-free rate of the former round
+
+	reception []int // threads of the kernel that poll the router's first interface, within deviceCore
+	cpu       int   // where they are
 }
 
 // forwarder is a thread, or more, that forwards.
 type forwarder interface {
 	time() (time.Duration, error) // that it has used of a processor
-	place(cpus []int, nice int) error
+	place(cpus []int, priority int) error
 }
 
-// urgent is the nice value of what forwards and of what generates while rates are measured: a shared machine shall not be the limit more often
-// than it must. Processor time per packet needs none.
-const urgent = -15
+// Priorities while rates are measured, so that a shared machine is not the limit; processor time per packet needs none. What generates, what receives and what
+// forwards are real-time (SCHED_FIFO), reception and forwarder at one priority: each runs until it has nothing to do. Where that is refused they have a nice value.
+const (
+	ordinary = 0
+	realtime = 10
+	before   = realtime + 1 // reception that interrupts the forwarder
+	urgent   = -15          // the nice value
+)
 
 // later adds what close calls, the last one first.
 func (d *device) later(fn func() error) { d.closers = append(d.closers, fn) }
@@ -117,8 +125,8 @@ func (d *device) open(e *Env, l loads) (err error) {
 	})
 }
 
-// place binds the forwarder to a processor, at a nice value, until the function it returns is called.
-func (d *device) place(cpu, nice int) (undo func() error, err error) {
+// place binds the forwarder to a processor, at a priority, until the function it returns is called.
+func (d *device) place(cpu, priority int) (undo func() error, err error) {
 	if d.worker == nil {
 		return func() error { return nil }, nil
 	}
@@ -126,7 +134,7 @@ func (d *device) place(cpu, nice int) (undo func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() error { return d.worker.place(all, 0) }, d.worker.place([]int{cpu}, nice)
+	return func() error { return d.worker.place(all, ordinary) }, d.worker.place([]int{cpu}, priority)
 }
 
 func (d *device) workerTime() (time.Duration, error) {
@@ -145,7 +153,7 @@ type cost struct {
 // oneCore runs the closed loop with n frames, window of them on their way at most, on one processor: generator, device and sink. What counts is the time of the
 // generator's thread, of the forwarder's and of the processor's ksoftirqd.
 func (d *device) oneCore(cpu, soft, n, window int) (c cost, err error) {
-	undo, err := d.place(cpu, 0)
+	undo, err := d.place(cpu, ordinary)
 	if err != nil {
 		return c, err
 	}
@@ -186,27 +194,42 @@ func (d *device) oneCore(cpu, soft, n, window int) (c cost, err error) {
 // deviceCore runs fn with everything of the device on one processor - reception (a thread of the kernel polls the router's first
 // interface), forwarder, sink - and the generator on another.
 func (d *device) deviceCore(generator, cpu int, fn func() error) (err error) {
-	off, err := threadedNAPI(d.chain.router, "r0", cpu)
+	threads, off, err := threadedNAPI(d.chain.router, "r0", cpu)
 	if err != nil {
 		return err
 	}
-	defer func() { err = firstError(err, off()) }()
+	d.reception, d.cpu = threads, cpu
+	defer func() {
+		d.reception = nil
+		err = firstError(err, off())
+	}()
 	return d.twoCores(generator, cpu, fn)
 }
 
 // twoCores runs fn with generator and reception, up to the forwarder's ring, on one processor, and the forwarder and the sink on another.
 func (d *device) twoCores(generator, cpu int, fn func() error) (err error) {
-	undo, err := d.place(cpu, urgent)
+	undo, err := d.place(cpu, realtime)
 	if err != nil {
 		return err
 	}
 	defer func() { err = firstError(err, undo()) }()
 	return pinned(generator, func() error {
-		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, urgent); err != nil {
+		if err := schedule(0, realtime); err != nil {
 			return err
 		}
-		return firstError(fn(), unix.Setpriority(unix.PRIO_PROCESS, 0, 0))
+		return firstError(fn(), schedule(0, ordinary))
 	})
+}
+
+// receptionFirst runs fn, which deviceCore runs, with reception before the forwarder: whenever a packet arrives, it has the processor.
+func (d *device) receptionFirst(fn func() error) (err error) {
+	for _, pid := range d.reception {
+		if err := placeThread(pid, []int{d.cpu}, before); err != nil {
+			return err
+		}
+		defer func() { err = firstError(err, placeThread(pid, []int{d.cpu}, realtime)) }()
+	}
+	return fn()
 }
 
 // lossFree searches the loss-free rate, beginning where the former round ended.
@@ -225,11 +248,10 @@ func (d *device) lossFree(e *Env, tries int) (f finding, err error) {
 // overload offers a rate.
 func (d *device) overload(e *Env, rate float64) (excess, error) {
 	// A search's trial is short; here queues that fill up must not count as deliveries for long.
-	reached, err := d.rates.paced(rate, 2*trialTime(e))
-	if err != nil {
-		return excess{}, err
-	}
-	return judgeExcess(rate, reached, d.rates.ledger.goodput()), nil
+	return overload(rate, func(rate float64) (reached, delivered float64, err error) {
+		reached, err = d.rates.paced(rate, 2*trialTime(e))
+		return reached, d.rates.ledger.goodput(), firstError(err, e.Context.Err())
+	})
 }
 
 // add enters the cost, allocations beside it.
@@ -266,7 +288,16 @@ func (d *device) throughput(e *Env, r *Round) error {
 		return err
 	}
 	r.bounded(d.name+" goodput at twice loss-free", "of loss-free", x.goodput/f.rate, x.bound || f.bound)
-	return nil
+	if d.worker == nil || len(d.reception) == 0 {
+		return nil // nothing that reception could displace
+	}
+	return d.receptionFirst(func() error {
+		x, err := d.overload(e, 2*f.rate)
+		if err == nil {
+			r.bounded(d.name+" goodput at twice, reception first", "of loss-free", x.goodput/f.rate, x.bound || f.bound)
+		}
+		return err
+	})
 }
 
 // nodeWorker is the worker of a node.
@@ -284,35 +315,50 @@ func (w nodeWorker) time() (t time.Duration, err error) {
 	return t, err
 }
 
-func (w nodeWorker) place(cpus []int, nice int) error {
-	return w.call(func() error { return placeThread(0, cpus, nice) })
+func (w nodeWorker) place(cpus []int, priority int) error {
+	return w.call(func() error { return placeThread(0, cpus, priority) })
 }
 
-// placeThread binds a thread, 0 being the calling one, to processors and gives it a nice value.
-func placeThread(tid int, cpus []int, nice int) error {
-	return firstError(unix.SchedSetaffinity(tid, cpuSet(cpus)), unix.Setpriority(unix.PRIO_PROCESS, tid, nice))
+// placeThread binds a thread, 0 being the calling one, to processors and gives it a priority.
+func placeThread(tid int, cpus []int, priority int) error {
+	return firstError(unix.SchedSetaffinity(tid, cpuSet(cpus)), schedule(tid, priority))
 }
 
-// threadedNAPI makes a kernel thread on one processor poll an interface, instead of the thread that sends to it. It takes an interface that has an XDP program or
-// receive merging on.
-func threadedNAPI(ns *netns.Namespace, ifname string, cpu int) (off func() error, err error) {
-	before := napiThreads(ifname)
+// schedule gives a thread, 0 being the calling one, a real-time priority, or makes it ordinary again. Some hosts refuse the first to whole groups of
+// processes; then a nice value has to do.
+func schedule(tid, priority int) error {
+	a := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
+	if priority > ordinary {
+		a.Policy, a.Priority = unix.SCHED_FIFO, uint32(priority)
+	}
+	err := unix.SchedSetAttr(tid, &a, 0)
+	if err == unix.EPERM && priority > ordinary {
+		err = unix.Setpriority(unix.PRIO_PROCESS, tid, urgent)
+	}
+	return err
+}
+
+// threadedNAPI makes kernel threads, which it returns, on one processor poll an interface, instead of the thread that sends to it. It takes an interface that has an
+// XDP program or receive merging on.
+func threadedNAPI(ns *netns.Namespace, ifname string, cpu int) (threads []int, off func() error, err error) {
+	others := napiThreads(ifname)
 	set := func(v string) error {
 		return ns.Do(func() error { return writeSysfs("class/net/"+ifname+"/threaded", v) })
 	}
 	if err := set("1"); err != nil {
-		return nil, fmt.Errorf("a kernel thread that polls %s: %w", ifname, err)
+		return nil, nil, fmt.Errorf("a kernel thread that polls %s: %w", ifname, err)
 	}
 	off = func() error { return set("0") }
 	for _, pid := range napiThreads(ifname) {
-		if slices.Contains(before, pid) {
+		if slices.Contains(others, pid) {
 			continue
 		}
-		if err := placeThread(pid, []int{cpu}, urgent); err != nil {
-			return nil, errors.Join(err, off())
+		if err := placeThread(pid, []int{cpu}, realtime); err != nil {
+			return nil, nil, errors.Join(err, off())
 		}
+		threads = append(threads, pid)
 	}
-	return off, nil
+	return threads, off, nil
 }
 
 // napiThreads returns the kernel threads that poll interfaces of a name, in all namespaces.

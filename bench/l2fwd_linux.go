@@ -34,8 +34,8 @@ const l2fwdText = "Three namespaces in a row with virtual links; UDP frames of 6
 	"way; it is the figure to compare, for all devices pay for the same generator and sink. 'thread' is the part of it that the device's own thread or process " +
 	"has: reading, deciding, sending, and what the kernel does in its name up to the sink. " +
 	"'loss-free' is the highest rate of a search (doubling, then four halvings: at most a sixteenth too low) that lost, doubled, overtook and damaged nothing in one of some tries; frames come from the kernel by " +
-	"schedule, the generator on the first processor; reception (threaded NAPI), device and sink are on the last. 'goodput at twice' is what was delivered at twice that rate, as a part " +
-	"of it; delays are of one frame in sixteen at half the loss-free rate."
+	"schedule, the generator on the first processor; reception (threaded NAPI), device and sink are on the last, real-time at one priority. 'goodput at twice' is what was delivered at twice that rate, as a part " +
+	"of it, and 'reception first' the same where reception displaces the device; delays are of one frame in sixteen at half the loss-free rate."
 
 // Frames on their way in the closed loop. The window of AF_PACKET is less than any ring on the way, Click's among them; AF_XDP's is a call of the generator.
 const (

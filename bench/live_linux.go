@@ -53,7 +53,7 @@ const (
 
 const (
 	liveBatch   = 64      // frames that are passed on at a time
-	livePaced   = 16      // the same at most, by schedule: they have one time, that of the first, which is stamped
+	livePaced   = 64      // the same at most, by schedule: they have one time, that of the first, which is stamped. With fewer, the kernel's pool of their pages is so small that most go back to the system
 	liveSpins   = 4000    // looks at the clock while waiting, some 25 ns each; the verifier wants a bound
 	intervalLSh = 10      // of outInterval
 	liveCall    = 1 << 20 // frames of one system call at most
@@ -268,7 +268,7 @@ func (o *liveOut) paced(run uint16, n int, rate float64) (reached float64, misse
 	o.words.At(outInterval).Store(uint64(1e9 / rate * (1 << intervalLSh)))
 	o.words.At(outLimit).Store(uint64(n))
 	batch := 1
-	for batch < livePaced && float64(2*batch)/rate < lateness/1e9 {
+	for batch < livePaced && float64(2*batch)/rate < 2*lateness/1e9 {
 		batch *= 2
 	}
 	o.words.At(outMask).Store(uint64(batch - 1))

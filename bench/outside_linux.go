@@ -136,12 +136,14 @@ func (t *outsideTrial) Measure(r *Round) error {
 	r.Add("delay p50", "us", float64(l.quantile(.5))/1e3)
 	r.Add("delay p99", "us", float64(l.quantile(.99))/1e3)
 	r.Add("delay worst", "us", float64(l.quantile(1))/1e3)
-	want := 2 * max(f.rate, 1000)
-	got, err := t.tester.paced(want, 2*trialTime(t.env))
+	got := 0.0
+	x, err := overload(2*max(f.rate, 1000), func(rate float64) (reached, delivered float64, err error) {
+		got, err = t.tester.paced(rate, 2*trialTime(t.env))
+		return got, l.goodput(), firstError(err, t.env.Context.Err())
+	})
 	if err != nil {
 		return err
 	}
-	x := judgeExcess(want, got, l.goodput())
 	r.Add("offered at twice the rate", "packets/s", got)
 	r.bounded("goodput at twice the rate", "packets/s", x.goodput, x.bound)
 	r.Add("lost at twice the rate", "%", 100*(1-float64(l.received)/float64(max(t.tester.sent, 1))))

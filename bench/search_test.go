@@ -61,14 +61,47 @@ func TestOffered(t *testing.T) {
 	}
 }
 
-func TestExcess(t *testing.T) {
+// TestOverload offers a rate by generators that fall short of what they are asked for, to a device that delivers half of what it is offered.
+func TestOverload(t *testing.T) {
 	for _, c := range []struct {
-		want, reached, delivered float64
-		bound                    bool
-	}{{1e6, 1e6, 5e5, false}, {1e6, .98e6, 5e5, false}, {1e6, 9e5, 5e5, true}, {1e6, 6e5, 6e5, true}} {
-		if x := judgeExcess(c.want, c.reached, c.delivered); x.bound != c.bound || x.goodput != c.delivered {
-			t.Errorf("%+v: %+v", c, x)
+		part, most float64 // of what it is asked for, and at most
+		tries      int
+		bound      bool
+	}{
+		{part: 1, most: 1e9, tries: 1},
+		{part: .98, most: 1e9, tries: 1},
+		{part: .93, most: 1e9, tries: 2},
+		{part: .85, most: 1e9, tries: 3},
+		{part: 1, most: 9e5, tries: searchUrges, bound: true},
+		{part: 0, most: 1e9, tries: 1, bound: true},
+	} {
+		tries, last := 0, 0.0
+		x, err := overload(1e6, func(rate float64) (float64, float64, error) {
+			tries++
+			last = min(c.part*rate, c.most)
+			return last, last / 2, nil
+		})
+		if err != nil || x.bound != c.bound || x.goodput != last/2 || tries != c.tries {
+			t.Errorf("%+v: %+v, %v, %d tries", c, x, err, tries)
 		}
+	}
+	bad := errors.New("broken")
+	if _, err := overload(1, func(float64) (float64, float64, error) { return 0, 0, bad }); !errors.Is(err, bad) {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestSearchAsksForMore has a generator that reaches nine tenths of what it is asked for: the device is the limit, and is found.
+func TestSearchAsksForMore(t *testing.T) {
+	f, err := search(0, 2, func(want float64) (point, error) { return point{.9 * want, .9*want <= 3e5}, nil })
+	if err != nil || f.bound || f.rate < 3e5*15/16 || f.rate > 3e5 {
+		t.Errorf("%+v, %v", f, err)
+	}
+	// What is lost at no more than what was clean before says nothing about the device.
+	n := 0
+	f, err = search(1e6, 1, func(want float64) (point, error) { n++; return point{min(want, 1e6), n == 1}, nil })
+	if err != nil || !f.bound || f.rate != 1e6 {
+		t.Errorf("%+v, %v", f, err)
 	}
 }
 
