@@ -17,7 +17,7 @@ func init() {
 		Text: "A whole node (execution environment, routing that says hello five times a second, generated graph) on two virtual links by AF_PACKET, with nobody on the other side. " +
 			"'busy' is processor time of the process through time on the clock while nothing arrives, with all that the program that measures has open beside it: an upper bound. " +
 			"'wake' is from just before the system call that sends one frame of 64 bytes until the first line of the handler of its channel, " +
-			"after 2 to 12 ms without traffic: link, ring, wake-up, dispatcher, demultiplexing. 'low' is option latency=low, 'normal' the default.",
+			"after 2 to 12 ms without traffic: link, ring, wake-up, dispatcher, demultiplexing. 'low' is the default, 'normal' option latency=normal.",
 		Open: openIdle})
 }
 

@@ -70,7 +70,7 @@ func (w *network) open(t testing.TB, n *nodeos.Node, spec nodeos.LinkSpec) *Link
 }
 
 // variants are the forms of the driver that pass the same tests.
-var variants = []map[string]string{nil, {"latency": "low"}}
+var variants = []map[string]string{nil, {"latency": "normal"}}
 
 func each(t *testing.T, fn func(t *testing.T, w *network, o map[string]string)) {
 	w := newNetwork(t)

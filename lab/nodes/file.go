@@ -67,8 +67,8 @@ func text(p *lab.Plan, n *lab.NodePlan, dir string) ([]byte, error) {
 			cost = fmt.Sprintf(", cost: %d", c)
 		}
 		if dir != "" {
-			// Frames are handed over one by one: the blocks of the default hold each up to a millisecond, at every hop.
-			line("  - {name: %s, driver: packet, device: %s%s, options: {latency: low}}", f.Name, f.Name, cost)
+			// There may be hundreds of links on one machine: a ring of 1 MiB for each.
+			line("  - {name: %s, driver: packet, device: %s%s, ring: 512}", f.Name, f.Name, cost)
 			continue
 		}
 		line("  - {name: %s, driver: mem, device: %q%s, options: {mac: %q, addr: %q, mtu: %d}}",
