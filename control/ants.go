@@ -9,6 +9,7 @@ import (
 
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/vm"
 )
 
 // SendRequest asks a node to inject capsules of a protocol that is registered on it. A name stands for what was registered here under it; code
@@ -114,6 +115,28 @@ func (c *Client) ReceiveFor(ctx context.Context, port uint16, wait time.Duration
 // ANTS returns the counters, protocols and kills of the EE.
 func (c *Client) ANTS(ctx context.Context) (a ANTS, err error) {
 	return a, c.get(ctx, "/v1/ants", &a)
+}
+
+// Recordings returns the evaluations that the node has recorded, the oldest first: the first faults of each code, and what Record asked for.
+func (c *Client) Recordings(ctx context.Context) (rs Recordings, err error) {
+	return rs, c.get(ctx, "/v1/ants/recordings", &rs)
+}
+
+// Record has the node record the next evaluations of a module, by its SHA-256.
+func (c *Client) Record(ctx context.Context, code [32]byte, count int) error {
+	return c.post(ctx, "/v1/ants/record", RecordRequest{Code: code[:], Count: count}, new(struct{}))
+}
+
+// Recordings is what a node has recorded.
+type Recordings struct {
+	List   []*vm.Recording `json:"recordings"`
+	Wanted int             `json:"wanted"` // evaluations that were asked for and not made yet, of all modules
+}
+
+// RecordRequest asks for recordings.
+type RecordRequest struct {
+	Code  vm.Hex `json:"code"` // SHA-256 of the module
+	Count int    `json:"count"`
 }
 
 // ANTS is a reading of a node's EE.

@@ -18,6 +18,8 @@
 //	GET  /v1/graph                  the configuration that runs, as text
 //	GET  /v1/handler?name=E.H       read a handler; POST with the value as body writes it
 //	GET  /v1/events?since=N         events as JSON lines; &follow=1 goes on until the client leaves
+//	GET  /v1/ants/recordings        evaluations, to be replayed
+//	POST /v1/ants/record            have the next evaluations of a module recorded
 //	POST /v1/ants/register          a bundle, given by the path of its description
 //	POST /v1/ants/send              capsules
 //	POST /v1/ants/probe             capsules with numbers, and when they came back

@@ -11,6 +11,7 @@ import (
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/vm"
 )
 
 // Bounds of requests.
@@ -41,6 +42,32 @@ func (s *Server) ants(*http.Request) (any, error) {
 	a := ANTS{Stats: ee.Stats()}
 	a.LastKills, _, err = ee.Kills()
 	return a, err
+}
+
+func (s *Server) recordings(*http.Request) (any, error) {
+	ee, err := s.ee()
+	if err != nil {
+		return nil, err
+	}
+	rs := Recordings{List: []*vm.Recording{}}
+	list, wanted := ee.Recordings()
+	rs.List, rs.Wanted = append(rs.List, list...), wanted
+	return rs, nil
+}
+
+func (s *Server) record(r *http.Request) (any, error) {
+	ee, err := s.ee()
+	if err != nil {
+		return nil, err
+	}
+	var q RecordRequest
+	if err := decode(r, &q); err != nil {
+		return nil, err
+	}
+	if len(q.Code) != len(vm.CodeID{}) {
+		return nil, errs.New(errs.Invalid, "code: %d bytes, want the %d of a module's SHA-256", len(q.Code), len(vm.CodeID{}))
+	}
+	return struct{}{}, ee.Record(vm.CodeID(q.Code), q.Count)
 }
 
 func (s *Server) register(r *http.Request) (any, error) {

@@ -135,6 +135,8 @@ func (s *Server) routes() http.Handler {
 	get("/v1/accounts", func(*http.Request) (any, error) { return AccountsOf(s.node), nil })
 	get("/v1/routes", s.routing)
 	get("/v1/ants", s.ants)
+	get("/v1/ants/recordings", s.recordings)
+	post("/v1/ants/record", s.record)
 	get("/v1/handler", s.readHandler)
 	post("/v1/handler", s.writeHandler)
 	get("/v1/links", func(*http.Request) (any, error) { return s.node.LinkStates(), nil })

@@ -166,6 +166,16 @@ func (e *Engine) Record(id CodeID, n int) error {
 	return nil
 }
 
+// Wanted returns how many evaluations that Record asked for have not been made.
+func (e *Engine) Wanted() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, ent := range e.cache {
+		n += int(max(ent.wanted.Load(), 0))
+	}
+	return n
+}
+
 // tape is what is recorded during an evaluation.
 type tape struct {
 	calls    []RecordedCall

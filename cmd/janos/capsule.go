@@ -22,7 +22,7 @@ import (
 // capsuleCommand is what internal/capsulecmd offers, and what needs a running node.
 func capsuleCommand() *cobra.Command {
 	c := capsulecmd.New()
-	c.AddCommand(capsuleSendCommand(), capsuleReceiveCommand())
+	c.AddCommand(capsuleSendCommand(), capsuleReceiveCommand(), capsuleRecordCommand())
 	return c
 }
 

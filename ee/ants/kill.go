@@ -56,3 +56,11 @@ func (e *EE) Kills() (ks []Kill, total uint64, err error) {
 	})
 	return ks, total, err
 }
+
+// Recordings returns the evaluations that were recorded last, see [vm.Engine.Recordings], and how many are wanted still.
+func (e *EE) Recordings() ([]*vm.Recording, int) {
+	return e.spec.Engine.Recordings(), e.spec.Engine.Wanted()
+}
+
+// Record has the next n evaluations of a module recorded, see [vm.Engine.Record].
+func (e *EE) Record(id vm.CodeID, n int) error { return e.spec.Engine.Record(id, n) }

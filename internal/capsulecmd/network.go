@@ -1,8 +1,11 @@
 package capsulecmd
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +50,8 @@ type network struct {
 	steps   int // evaluations so far
 	max     int
 	record  func(*step)
+	// recordings is the directory for recordings, or "".
+	recordings string
 
 	// Of the evaluation that is under way.
 	here *node
@@ -270,7 +275,18 @@ func (n *network) evaluate(f *flight) (*step, error) {
 			call.State = v.bytes[:min(len(v.bytes), int(m.StateSize))]
 		}
 	}
+	id := f.class.in.Code().ID()
+	if n.recordings != "" {
+		if err := n.engine.engine.Record(id, 1); err != nil {
+			return nil, err
+		}
+	}
 	verdict, err := f.class.in.Evaluate(nil, call)
+	if n.recordings != "" {
+		if err := n.writeRecording(); err != nil {
+			return nil, err
+		}
+	}
 	st.Fuel, st.Logs = call.Used, n.logs
 	if err != nil {
 		var fault *vm.Fault
@@ -287,6 +303,22 @@ func (n *network) evaluate(f *flight) (*step, error) {
 	n.commit(st, key, call)
 	n.act(st, f, verdict, call)
 	return st, nil
+}
+
+// writeRecording writes what was recorded last.
+func (n *network) writeRecording() error {
+	rs := n.engine.engine.Recordings()
+	if len(rs) == 0 {
+		return nil // it was not evaluated
+	}
+	text, err := json.MarshalIndent(rs[len(rs)-1], "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(n.recordings, fmt.Sprintf("%d.json", n.steps)), append(text, '\n'), 0o666); err != nil {
+		return errs.New(errs.Permission, "--record: %w", err)
+	}
+	return nil
 }
 
 // commit makes the changes of state last.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type runSpec struct {
 	max      int
 	json     bool
 	quiet    bool
+	record   string
 }
 
 func runCommand() *cobra.Command {
@@ -72,6 +74,7 @@ With --pcap the capsules come from a capture file instead and each is evaluated 
 	f.IntVar(&s.memory, "memory", 512, "KiB of memory for the protocol's classes together; 0: no limit")
 	f.IntVar(&s.max, "max", 1000, "stop after so many evaluations")
 	f.BoolVar(&s.json, "json", false, "print a JSON object for each evaluation")
+	f.StringVar(&s.record, "record", "", "write a recording of each evaluation for janos capsule debug to this directory, as 1.json and so on")
 	f.BoolVar(&s.quiet, "quiet", false, "print one line for each evaluation")
 	return c
 }
@@ -91,6 +94,11 @@ func run(w io.Writer, p *protocol, s *runSpec) error {
 	}
 	defer n.engine.close()
 	n.engine.memory = int64(s.memory) << 10
+	if n.recordings = s.record; s.record != "" {
+		if err := os.MkdirAll(s.record, 0o777); err != nil {
+			return errs.New(errs.Permission, "--record: %w", err)
+		}
+	}
 	for _, c := range p.classes {
 		in, err := n.engine.load(c.code)
 		if err != nil {
