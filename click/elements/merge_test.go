@@ -15,8 +15,8 @@ import (
 )
 
 func init() {
-	click.Register(click.Class{Name: "TestNumbers", Ports: "0/1", Processing: "h", Merging: click.Merged, New: func() click.Element { return &numbers{} }})
-	click.Register(click.Class{Name: "TestRecord", Ports: "1/1", Processing: "h", Merging: click.Merged, New: func() click.Element { return &record{} }})
+	click.Register(click.Class{Name: "TestNumbers", Ports: "0/1", Processing: "h", Merging: click.Merged, New: func() click.Element { return &numbers{} }, Doc: click.Doc{Group: "test"}})
+	click.Register(click.Class{Name: "TestRecord", Ports: "1/1", Processing: "h", Merging: click.Merged, New: func() click.Element { return &record{} }, Doc: click.Doc{Group: "test"}})
 }
 
 // numbers pushes packets with its own number and a count.
