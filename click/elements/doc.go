@@ -16,6 +16,7 @@ import (
 	_ "github.com/janos-os/janos/click/elements/ip"
 	_ "github.com/janos-os/janos/click/elements/link"
 	_ "github.com/janos-os/janos/click/elements/rewrite"
+	_ "github.com/janos-os/janos/click/elements/socket"
 	_ "github.com/janos-os/janos/click/elements/standard"
 	_ "github.com/janos-os/janos/click/elements/tcpudp"
 	_ "github.com/janos-os/janos/click/elements/test"
