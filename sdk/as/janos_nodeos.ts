@@ -191,7 +191,7 @@ export declare function no_wait(events: usize, n: u32, timeout_us: u32): i32;
 @external("janos_nodeos", "isolate_new")
 export declare function no_isolate_new(domain: i32, memory: u32, handles: u32): i32;
 
-// passes a module through the gate, at the cost of the isolate's domain, and returns the handle of its code. Error 16: the gate refuses it. Costs 50000 units of fuel.
+// passes a module through the gate, at the cost of the isolate's domain, and returns the handle of its code. Error 2: it is no module; 16: the gate refuses it. Costs 50000 units of fuel.
 @external("janos_nodeos", "isolate_load")
 export declare function no_isolate_load(isolate: i32, code: usize, len: u32, kind: u32): i32;
 

@@ -241,7 +241,8 @@ __attribute__((import_module("janos_nodeos"), import_name("isolate_new")))
 int32_t no_isolate_new(int32_t domain, uint32_t memory, uint32_t handles);
 
 /* passes a module through the gate, at the cost of the isolate's domain, and returns the
- * handle of its code. Error 16: the gate refuses it. Costs 50000 units of fuel. */
+ * handle of its code. Error 2: it is no module; 16: the gate refuses it. Costs 50000 units
+ * of fuel. */
 __attribute__((import_module("janos_nodeos"), import_name("isolate_load")))
 int32_t no_isolate_load(int32_t isolate, const void *code, uint32_t len, uint32_t kind);
 
