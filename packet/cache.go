@@ -93,7 +93,7 @@ func (c *Cache) AllocBatch(o Owner, b *Batch, n int) int {
 		}
 		return got
 	}
-	got := 0
+	got := c.reuse(o, b, n)
 	for ; got < n; got++ {
 		p := c.allocFree(o)
 		if p == nil {
@@ -105,6 +105,27 @@ func (c *Cache) AllocBatch(o Owner, b *Batch, n int) int {
 		c.pool.payer(o, c.worker).ReturnFrames(n - got)
 	}
 	return got
+}
+
+// reuse is allocFree for up to n packets as long as there are pairs; it appends them to b, which has the room.
+func (c *Cache) reuse(o Owner, b *Batch, n int) int {
+	n = min(n, len(c.pairs))
+	pairs := c.pairs[len(c.pairs)-n:]
+	frames, packets, head := c.pool.frames, c.pool.packets, int32(c.pool.spec.Headroom)
+	word := uint64(o)<<ownerShift | uint64(Held)<<stateShift | 1
+	to := b.pkts[b.n:]
+	for i := len(pairs) - 1; i >= 0; i-- { // the one that was used last first
+		x := pairs[i]
+		p := &packets[x.packet]
+		frames[x.frame].put(word)
+		p.head, p.tail = head, head
+		p.ClearHeaders()
+		p.Anno = Anno{}
+		to[len(pairs)-1-i] = p
+	}
+	c.pairs = c.pairs[:len(c.pairs)-n]
+	b.n += n
+	return n
 }
 
 // AllocFrom is Alloc with the packet's bytes set to a copy of data. It returns nil also when data is
@@ -417,14 +438,27 @@ func (c *Cache) FreeBatch(b *Batch) {
 // FreeAll is FreeBatch for a slice, which stays as it is.
 func (c *Cache) FreeAll(ps []*Packet) {
 	payer, frames := Node, 0
+	table, worker, pairs := c.pool.frames, uint16(c.worker), c.pairs
 	for _, p := range ps {
-		o := c.release(p)
+		f := &table[p.fid]
+		w := f.word.Load()
+		o := Owner(w >> ownerShift)
+		if w&(1<<ownerShift-1) == uint64(Held)<<stateShift|1 && p.clone.Load() == 0 && f.home == worker && p.home == worker { // as release does
+			f.put(0)
+			p.head, p.tail = 0, 0
+			pairs = append(pairs, pair{p.id, uint32(p.fid)})
+		} else {
+			c.pairs = pairs
+			o = c.release(p)
+			pairs = c.pairs
+		}
 		if o != payer {
 			c.refund(payer, frames)
 			payer, frames = o, 0
 		}
 		frames++
 	}
+	c.pairs = pairs
 	c.refund(payer, frames)
 }
 

@@ -63,6 +63,12 @@ type view struct {
 // It must not be written to unless the packet is unshared.
 func (p *Packet) Data() []byte { return p.buf[p.head:p.tail:p.tail] }
 
+// Layout returns the whole frame, where in it the packet's bytes begin and end, and where its headers begin, below zero where that is unknown.
+// It is for code that looks at many bytes of many packets.
+func (p *Packet) Layout() (frame []byte, head, tail, mac, network, transport int) {
+	return p.buf, int(p.head), int(p.tail), int(p.mac), int(p.network), int(p.transport)
+}
+
 // Len returns the number of bytes.
 func (p *Packet) Len() int { return int(p.tail - p.head) }
 

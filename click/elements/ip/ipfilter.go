@@ -102,9 +102,7 @@ func (e *Filter) Configure(a *click.Args) {
 // Push implements click.Pusher.
 func (e *Filter) Push(_ int, b *packet.Batch) {
 	var ports [packet.MaxBatch]uint16
-	for i, p := range b.Packets() {
-		ports[i] = uint16(e.program.Match(p))
-	}
+	e.program.MatchAll(b.Packets(), ports[:])
 	e.Split(b, &ports)
 }
 

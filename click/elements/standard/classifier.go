@@ -117,9 +117,7 @@ func ParsePattern(s string) (decide.Expr, error) {
 // Push implements click.Pusher.
 func (e *Classifier) Push(_ int, b *packet.Batch) {
 	var ports [packet.MaxBatch]uint16
-	for i, p := range b.Packets() {
-		ports[i] = uint16(e.program.Match(p))
-	}
+	e.program.MatchAll(b.Packets(), ports[:])
 	e.Split(b, &ports)
 }
 

@@ -1,11 +1,8 @@
 package decide
 
 import (
-	"encoding/binary"
 	"fmt"
 	"strings"
-
-	"github.com/janos-os/janos/packet"
 )
 
 // Base says where a test's offset counts from.
@@ -110,7 +107,11 @@ type Program struct {
 	nodes []node
 	start int32
 	none  int
-	bases [numBases]bool
+
+	steps   []step        // of nodes, at the same places
+	need    [numBases]int // bytes that a packet must have behind each base so that steps need not look
+	least   [numBases]int // what the place of each base must be at least: it must be known if a step looks there
+	careful bool          // steps must look in any case
 }
 
 type compiler struct{ nodes []node }
@@ -142,9 +143,7 @@ func Compile(rules []Rule, none int) (*Program, error) {
 		p.nodes[turn(int32(i))] = n
 	}
 	p.optimize()
-	for _, n := range p.nodes {
-		p.bases[n.test.Base] = true
-	}
+	p.prepare()
 	return p, nil
 }
 
@@ -191,45 +190,6 @@ func (k Const) emit(_ *compiler, yes, no int32, _ bool) int32 {
 		return yes
 	}
 	return no
-}
-
-// Match returns the result for a packet.
-func (p *Program) Match(pk *packet.Packet) int {
-	var b [numBases][]byte
-	b[Data] = pk.Data()
-	if p.bases[Network] {
-		b[Network] = pk.Network()
-	}
-	if p.bases[Transport] {
-		b[Transport] = pk.Transport()
-	}
-	if p.bases[MAC] {
-		b[MAC] = pk.MAC()
-	}
-	i := p.start
-	for i >= 0 {
-		n := &p.nodes[i]
-		d := b[n.test.Base]
-		var w uint32
-		if off := n.test.Off; uint(off) < uint(len(d)) && off+4 <= len(d) {
-			w = binary.BigEndian.Uint32(d[off:]) & n.test.Mask
-		} else {
-			var ok bool
-			if w, ok = short(d, off, n.test.Mask); !ok {
-				i = n.no
-				if n.short {
-					i = n.yes
-				}
-				continue
-			}
-		}
-		if w == n.test.Value {
-			i = n.yes
-		} else {
-			i = n.no
-		}
-	}
-	return int(^i)
 }
 
 // short loads a word that is partly behind the end or before the start; ok is false if the mask wants missing bytes.

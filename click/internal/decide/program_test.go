@@ -137,6 +137,72 @@ func TestProgramsMeanTheirExpressions(t *testing.T) {
 	}
 }
 
+// Chains of many tests, which become tables, mean what a walk over the nodes finds, wherever packets end.
+func TestTablesMeanTheirChains(t *testing.T) {
+	pool, err := packet.NewPool(packet.PoolSpec{Frames: 4})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	c := pool.Cache(0)
+	r := rand.New(rand.NewPCG(3, 4))
+	masks := []uint32{0xff, 0xff00, 0xf0f, 0xffff0000, 0xffffffff}
+	tables, inside := 0, 0
+	for range 300 {
+		var rules []Rule
+		kinds := 1 + r.IntN(4)
+		some := func() Test {
+			m := masks[r.IntN(kinds)]
+			return Test{Base: Base(r.IntN(2)) * Transport, Off: 2 * r.IntN(kinds), Mask: m, Value: r.Uint32() & m & 0x03030303}
+		}
+		for i := range 20 + r.IntN(100) {
+			x := Expr(some())
+			switch r.IntN(6) {
+			case 0:
+				x = And{x, some()}
+			case 1:
+				x = And{x, Not{some()}}
+			case 2:
+				x = Or{x, some()}
+			}
+			rules = append(rules, Rule{x, i})
+		}
+		prog, err := Compile(rules, 999)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range prog.steps {
+			if s := &prog.steps[i]; s.table != nil && s.from == 0 {
+				tables++
+			} else if s.table != nil {
+				inside++
+			}
+		}
+		for range 60 {
+			d := make([]byte, 4+r.IntN(12))
+			for i := range d {
+				d[i] = byte(r.IntN(4))
+			}
+			want := 999
+			for _, k := range rules {
+				if eval(k.If, d, false) {
+					want = k.Then
+					break
+				}
+			}
+			p := c.AllocFrom(packet.Node, d)
+			p.SetTransport(0)
+			if got := prog.Match(p); got != want {
+				t.Fatalf("%x: got %d, want %d\n%s%#v", d, got, want, prog, rules)
+			}
+			c.Free(p)
+		}
+	}
+	if tables < 50 || inside < 500 {
+		t.Fatalf("%d tables, %d steps within them: the test says little", tables, inside)
+	}
+}
+
 func TestMatchDoesNotAllocate(t *testing.T) {
 	pool, err := packet.NewPool(packet.PoolSpec{Frames: 4})
 	if err != nil {
