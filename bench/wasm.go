@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/janos-os/janos/click"
 	"github.com/janos-os/janos/click/elements/wasm"
@@ -58,8 +60,12 @@ func (t *wasmTrial) Measure(r *Round) error {
 // prefixCount counts by the longest prefix.
 type prefixCount struct {
 	click.Base
-	prefixes []struct{ addr, mask uint32 }
-	counts   [][2]uint64
+	prefixes []prefix // the longest first, and at the end one of all addresses
+}
+
+type prefix struct {
+	addr, mask     uint32
+	packets, bytes uint64
 }
 
 // Configure implements click.Element.
@@ -72,9 +78,10 @@ func (e *prefixCount) Configure(a *click.Args) {
 		}
 		b := p.Addr().As4()
 		mask := uint32(uint64(0xffffffff) << (32 - p.Bits()))
-		e.prefixes = append(e.prefixes, struct{ addr, mask uint32 }{binary.BigEndian.Uint32(b[:]) & mask, mask})
+		e.prefixes = append(e.prefixes, prefix{addr: binary.BigEndian.Uint32(b[:]) & mask, mask: mask})
 	}
-	e.counts = make([][2]uint64, len(e.prefixes)+1)
+	slices.SortStableFunc(e.prefixes, func(a, b prefix) int { return cmp.Compare(b.mask, a.mask) })
+	e.prefixes = append(e.prefixes, prefix{})
 }
 
 // Act implements click.Actor.
@@ -84,14 +91,14 @@ func (e *prefixCount) Act(b *packet.Batch) {
 		if len(d) < 20 {
 			continue
 		}
-		to, best, mask := binary.BigEndian.Uint32(d[16:]), len(e.prefixes), uint32(0)
-		for i, q := range e.prefixes {
-			if to&q.mask == q.addr && (best == len(e.prefixes) || q.mask > mask) {
-				best, mask = i, q.mask
+		to := binary.BigEndian.Uint32(d[16:])
+		for i := range e.prefixes {
+			if q := &e.prefixes[i]; to&q.mask == q.addr {
+				q.packets++
+				q.bytes += uint64(p.Len())
+				break
 			}
 		}
-		e.counts[best][0]++
-		e.counts[best][1] += uint64(p.Len())
 	}
 }
 
@@ -117,10 +124,11 @@ func (e *rewriter) Configure(a *click.Args) {
 // Act implements click.Actor.
 func (e *rewriter) Act(b *packet.Batch) {
 	be := binary.BigEndian
-	adjust := func(sum []byte, before, after uint16) {
-		s := uint32(^be.Uint16(sum)) + uint32(^before) + uint32(after)
+	change := func(before, after uint32) uint32 { return ^before>>16 + ^before&0xffff + after>>16 + after&0xffff }
+	corrected := func(checksum uint16, by uint32) uint16 {
+		s := uint32(^checksum) + by
 		s = s&0xffff + s>>16
-		be.PutUint16(sum, ^uint16(s&0xffff+s>>16))
+		return ^uint16(s&0xffff + s>>16)
 	}
 	for _, p := range b.Packets() {
 		d := p.Data()
@@ -133,19 +141,13 @@ func (e *rewriter) Act(b *packet.Batch) {
 		}
 		d = p.Data()
 		u := d[h:]
-		checked := be.Uint16(u[6:]) != 0
-		for i := range 2 {
-			before, after := be.Uint16(d[16+2*i:]), uint16(e.to>>(16-16*i))
-			adjust(d[10:], before, after)
-			if checked {
-				adjust(u[6:], before, after)
+		by := change(be.Uint32(d[16:]), e.to)
+		be.PutUint16(d[10:], corrected(be.Uint16(d[10:]), by))
+		if sum := be.Uint16(u[6:]); sum != 0 {
+			if sum = corrected(sum, by+change(uint32(e.oldPort), uint32(e.newPort))); sum == 0 {
+				sum = 0xffff
 			}
-		}
-		if checked {
-			adjust(u[6:], uint16(e.oldPort), uint16(e.newPort))
-			if be.Uint16(u[6:]) == 0 {
-				be.PutUint16(u[6:], 0xffff)
-			}
+			be.PutUint16(u[6:], sum)
 		}
 		be.PutUint32(d[16:], e.to)
 		be.PutUint16(u[2:], uint16(e.newPort))

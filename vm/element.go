@@ -104,6 +104,8 @@ type Element struct {
 	args   []byte // as the guest sees them
 	count  uint32
 	budget uint64 // of a packet
+	writes bool   // of the manifest, as is the next
+	room   uint32
 	life   uint64 // that has been given its arguments
 
 	meter *resctl.Meter // of the batch
@@ -141,7 +143,7 @@ func (i *Isolate) NewElement(code *Code, args []string, budget uint64) (*Element
 	if i.spec.Fresh {
 		return nil, errs.New(errs.Invalid, "vm: isolate %s: elements need their memory from packet to packet", i.spec.Name)
 	}
-	e := &Element{lay: lay, count: uint32(len(args))}
+	e := &Element{lay: lay, count: uint32(len(args)), writes: lay.manifest.Writes(), room: lay.manifest.Room()}
 	e.SetBudget(budget)
 	for _, a := range args {
 		if strings.IndexByte(a, 0) >= 0 || len(e.args)+len(a)+1 > int(lay.manifest.ConfigSize) {
@@ -173,6 +175,9 @@ func (e *Element) SetBudget(n uint64) {
 	}
 	e.budget = min(n, 1<<32)
 }
+
+// Writes reports whether the element may change packets.
+func (e *Element) Writes() bool { return e.writes }
 
 // Instance returns the instance. It is the element's.
 func (e *Element) Instance() *Instance { return e.in }
@@ -277,11 +282,11 @@ func (e *Element) Process(p *Pass) error {
 		return ErrShort
 	}
 	p.In.Length = captured
-	if room := m.Room(); captured > room {
+	if captured > e.room {
 		if m.Flags&elem.FlagPartial == 0 {
 			return ErrLong
 		}
-		captured = room
+		captured = e.room
 	}
 	if in.iso.flags.Load() != 0 {
 		if err := in.stopped(); err != nil {
@@ -296,8 +301,9 @@ func (e *Element) Process(p *Pass) error {
 	p.In.Captured, p.In.Start = captured, m.Headroom
 	network, transport := p.In.Network, p.In.Transport
 	p.In.Network, p.In.Transport = shift(network, m.Headroom, captured), shift(transport, m.Headroom, captured)
-	p.In.Put(in.block)
-	p.In.Preset(in.block)
+	record := (*[elem.PacketSize]byte)(in.block)
+	p.In.Put(record[:])
+	p.In.Preset(record[:])
 	copy(in.window[m.Headroom:], p.Data[:captured])
 	in.used, in.written = true, max(in.written, m.Headroom+captured)
 	left, err := in.call(in.fn, in.carries, e.budget)
@@ -312,7 +318,7 @@ func (e *Element) Process(p *Pass) error {
 		}
 	}
 	p.Payload, p.Kept = nil, 0
-	if err == nil && m.Writes() && p.Out.Output != elem.Drop {
+	if err == nil && e.writes && p.Out.Output != elem.Drop {
 		end := p.Out.Start + p.Out.Length
 		if captured < p.In.Length {
 			p.Kept = p.In.Length - captured

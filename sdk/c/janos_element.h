@@ -107,44 +107,48 @@ _Static_assert(sizeof(struct janos_counter) == 32, "janos_element.h: struct jano
 #define JANOS_CONFIGURE __attribute__((export_name("configure"))) int32_t configure(void)
 #define JANOS_PACKET __attribute__((export_name("evaluate"))) int32_t evaluate(void)
 
+extern const struct janos_element janos_element;
 extern struct janos_packet janos_packet;
 extern uint8_t janos_window[];
+
+/* janos_data is where the packet's first byte is: janos_packet.start, which is always the headroom, known to the compiler. */
+static inline uint8_t *janos_data(void) { return janos_window + janos_element.headroom; }
 
 /* Numbers in a packet are in network order. Offsets count from the packet's first byte and are not checked: stay below
  * window_min, or look at janos_packet.captured. */
 static inline uint32_t janos_get32(uint32_t offset)
 {
 	uint32_t v;
-	__builtin_memcpy(&v, janos_window + janos_packet.start + offset, 4);
+	__builtin_memcpy(&v, janos_data() + offset, 4);
 	return __builtin_bswap32(v);
 }
 
 static inline void janos_put32(uint32_t offset, uint32_t v)
 {
 	v = __builtin_bswap32(v);
-	__builtin_memcpy(janos_window + janos_packet.start + offset, &v, 4);
+	__builtin_memcpy(janos_data() + offset, &v, 4);
 }
 
 static inline uint16_t janos_get16(uint32_t offset)
 {
 	uint16_t v;
-	__builtin_memcpy(&v, janos_window + janos_packet.start + offset, 2);
+	__builtin_memcpy(&v, janos_data() + offset, 2);
 	return __builtin_bswap16(v);
 }
 
 static inline void janos_put16(uint32_t offset, uint16_t v)
 {
 	v = __builtin_bswap16(v);
-	__builtin_memcpy(janos_window + janos_packet.start + offset, &v, 2);
+	__builtin_memcpy(janos_data() + offset, &v, 2);
 }
 
-static inline uint8_t janos_get8(uint32_t offset) { return janos_window[janos_packet.start + offset]; }
-static inline void janos_put8(uint32_t offset, uint8_t v) { janos_window[janos_packet.start + offset] = v; }
+static inline uint8_t janos_get8(uint32_t offset) { return janos_data()[offset]; }
+static inline void janos_put8(uint32_t offset, uint8_t v) { janos_data()[offset] = v; }
 
 /* janos_network is the offset of the network header from the packet's first byte, or JANOS_NONE. */
 static inline uint32_t janos_network(void)
 {
-	return janos_packet.network == JANOS_NONE ? JANOS_NONE : janos_packet.network - janos_packet.start;
+	return janos_packet.network == JANOS_NONE ? JANOS_NONE : janos_packet.network - janos_element.headroom;
 }
 
 /* janos_push makes n bytes before the packet part of it and returns whether there is headroom; janos_pull takes n bytes away. Both say where the

@@ -15,7 +15,8 @@ JANOS_COUNTERS(2 * (PREFIXES + 1))
 
 static struct prefix {
 	uint32_t address, mask;
-} prefixes[PREFIXES];
+	struct janos_counter *counters;
+} prefixes[PREFIXES + 1]; /* the longest first, and at the end one of all addresses */
 static uint32_t n;
 
 static void name(struct janos_counter *counter, const char *argument, char unit)
@@ -34,8 +35,10 @@ JANOS_CONFIGURE
 	for (n = 0; n < janos_config.c.count; n++) {
 		const char *text = janos_argument(n);
 		int32_t length = 32;
+		struct prefix new;
+		uint32_t at;
 
-		if (!janos_address(&text, &prefixes[n].address))
+		if (!janos_address(&text, &new.address))
 			return (int32_t)n + 1;
 		if (*text == '/') {
 			text++;
@@ -43,11 +46,16 @@ JANOS_CONFIGURE
 		}
 		if (length < 0 || length > 32 || *text)
 			return (int32_t)n + 1;
-		prefixes[n].mask = length == 0 ? 0 : 0xffffffffu << (32 - length);
-		prefixes[n].address &= prefixes[n].mask;
+		new.mask = length == 0 ? 0 : 0xffffffffu << (32 - length);
+		new.address &= new.mask;
+		new.counters = &janos_counters[2 * n];
+		for (at = n; at > 0 && prefixes[at - 1].mask < new.mask; at--)
+			prefixes[at] = prefixes[at - 1];
+		prefixes[at] = new;
 		name(&janos_counters[2 * n], janos_argument(n), 'p');
 		name(&janos_counters[2 * n + 1], janos_argument(n), 'b');
 	}
+	prefixes[n].counters = &janos_counters[2 * n];
 	name(&janos_counters[2 * n], "other", 'p');
 	name(&janos_counters[2 * n + 1], "other", 'b');
 	return 0;
@@ -56,15 +64,14 @@ JANOS_CONFIGURE
 JANOS_PACKET
 {
 	uint32_t ip = janos_network();
-	uint32_t best = n;
+	const struct prefix *best = prefixes;
 
 	if (ip == JANOS_NONE || ip + 20 > janos_packet.captured)
 		ip = 0;
 	uint32_t to = janos_get32(ip + 16);
-	for (uint32_t i = 0; i < n; i++)
-		if ((to & prefixes[i].mask) == prefixes[i].address && (best == n || prefixes[i].mask > prefixes[best].mask))
-			best = i;
-	janos_counters[2 * best].value++;
-	janos_counters[2 * best + 1].value += janos_packet.length;
-	return best == n;
+	while ((to & best->mask) != best->address)
+		best++;
+	best->counters[0].value++;
+	best->counters[1].value += janos_packet.length;
+	return best == &prefixes[n];
 }

@@ -11,13 +11,19 @@ JANOS_COUNTERS(2)
 
 static uint32_t old_port, new_address, new_port;
 
-/* adjust corrects the checksum at an offset for one 16-bit word that changes. */
-static void adjust(uint32_t at, uint32_t before, uint32_t after)
+/* change is by how much the sum of 16-bit words grows, carries aside, when a word of 32 bits becomes another. */
+static uint32_t change(uint32_t before, uint32_t after)
 {
-	uint32_t sum = (uint16_t)~janos_get16(at) + (uint16_t)~before + after;
+	return (~before >> 16) + (~before & 0xffff) + (after >> 16) + (after & 0xffff);
+}
+
+/* corrected is a checksum after the words that it covers have changed. */
+static uint32_t corrected(uint32_t checksum, uint32_t by)
+{
+	uint32_t sum = (~checksum & 0xffff) + by;
 	sum = (sum & 0xffff) + (sum >> 16);
 	sum = (sum & 0xffff) + (sum >> 16);
-	janos_put16(at, (uint16_t)~sum);
+	return ~sum & 0xffff;
 }
 
 static int32_t number(uint32_t argument, uint32_t *to)
@@ -56,17 +62,12 @@ JANOS_PACKET
 		janos_counters[1].value++;
 		return 1;
 	}
-	uint32_t checked = janos_get16(udp + 6) != 0;
-	for (uint32_t i = 0; i < 2; i++) {
-		uint32_t before = janos_get16(16 + 2 * i), after = new_address >> (16 - 16 * i) & 0xffff;
-		adjust(10, before, after);
-		if (checked)
-			adjust(udp + 6, before, after);
+	uint32_t by = change(janos_get32(16), new_address), checksum = janos_get16(udp + 6);
+	janos_put16(10, (uint16_t)corrected(janos_get16(10), by));
+	if (checksum) { /* 0 says that there is none */
+		checksum = corrected(checksum, by + change(old_port, new_port));
+		janos_put16(udp + 6, (uint16_t)(checksum ? checksum : 0xffff));
 	}
-	if (checked)
-		adjust(udp + 6, old_port, new_port);
-	if (checked && janos_get16(udp + 6) == 0)
-		janos_put16(udp + 6, 0xffff);
 	janos_put32(16, new_address);
 	janos_put16(udp + 2, (uint16_t)new_port);
 	janos_packet.dst = new_address;
