@@ -41,6 +41,7 @@ type ClassSpec struct {
 	Element bool
 	// Outside runs the guests; nil: the engine does.
 	Outside Outside
+	Sampler *Sampler // of handlers; nil: nobody looks
 }
 
 // Class is a kind of guest code. It is immutable and safe for concurrent use.
@@ -53,6 +54,7 @@ type Class struct {
 	config    gate.Config
 	functions map[string][]HostFunc // by module
 	all       []HostFunc
+	sampler   *Sampler
 }
 
 // Name returns the name.
@@ -85,6 +87,13 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	}
 	if spec.Outside != nil && (spec.Process || spec.Element) {
 		return nil, errs.New(errs.NotSupported, "vm: class %s: processes and elements run inside only", spec.Name)
+	}
+	if s := spec.Sampler; s != nil {
+		if s.Every == 0 || s.Look == nil || spec.Process || spec.Element || spec.Outside != nil {
+			return nil, errs.New(errs.Invalid, "vm: class %s: a sampler is of handlers that run inside, looks every 1 unit or more, and has a function", spec.Name)
+		}
+		c.sampler = s
+		sampled(&c.config)
 	}
 	c.functions = map[string][]HostFunc{}
 	seen := map[[2]string]bool{}
@@ -170,6 +179,8 @@ func leave(ctx context.Context, _ api.Module, stack []uint64) {
 		if in.exit.why = in.proc.grant(); in.exit.why == exitNone {
 			return
 		}
+	case in.sampler != nil && in.look(at):
+		return
 	default:
 		in.exit.why = exitFuel
 	}

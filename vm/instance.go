@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/janos-os/janos/errs"
@@ -35,6 +36,7 @@ type Instance struct {
 
 	ctx callContext
 	taping
+	sampling
 	exit    exit
 	binds   []bound           // what its imports are; nil: what the class says
 	landed  [MaxPassed]Handle // of a message that its process waits for
@@ -95,6 +97,7 @@ func (i *Isolate) instantiate(code *Code) (*Instance, error) {
 	}
 	in := &Instance{iso: i, code: code, ends: flagExit | flagHalt, binds: binds}
 	in.ctx = callContext{Context: context.Background(), in: in}
+	in.sampler = code.Class().sampler
 	i.e.mu.Lock()
 	if code.released {
 		i.e.mu.Unlock()
@@ -381,6 +384,27 @@ func (in *Instance) run(budget uint64) (left uint64, err error) {
 
 // call is run for a function that the module exports; carries says that it takes the fuel and returns what is left.
 func (in *Instance) call(fn api.Function, carries bool, budget uint64) (left uint64, err error) {
+	if in.sampler != nil {
+		return in.callSampled(fn, carries, budget)
+	}
+	return in.callGuest(fn, carries, budget)
+}
+
+// callSampled is call with what the class's sampler wants.
+func (in *Instance) callSampled(fn api.Function, carries bool, budget uint64) (uint64, error) {
+	left, err := in.callGuest(fn, carries, in.portion(budget))
+	if in.exit.why == exitFuel {
+		in.hidden = 0
+	}
+	left = in.rest(left)
+	var f *Fault
+	if errors.As(err, &f) {
+		f.Fuel = budget - left
+	}
+	return left, err
+}
+
+func (in *Instance) callGuest(fn api.Function, carries bool, budget uint64) (left uint64, err error) {
 	in.exit = exit{}
 	in.refused = false
 	in.running = true

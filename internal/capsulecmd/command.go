@@ -24,9 +24,10 @@ protocol.yaml describes.
   janos capsule new hello       makes a directory with a capsule that works
   janos capsule build hello     builds it and shows what nodes would say to it
   janos capsule run hello       evaluates it on a small network in this process
-  janos capsule debug hello     replays an evaluation of it step by step`,
+  janos capsule debug hello     replays an evaluation of it step by step
+  janos capsule profile hello   shows where it spends fuel and time`,
 	}
-	c.AddCommand(newCommand(), buildCommand(), checkCommand(), runCommand(), debugCommand())
+	c.AddCommand(newCommand(), buildCommand(), checkCommand(), runCommand(), debugCommand(), profileCommand())
 	return c
 }
 

@@ -514,7 +514,7 @@ func (d *debugger) command(name string, args []string) error {
 		fmt.Fprint(d.w, d.dump(addr, n))
 	case "where", "bt":
 		for i := len(d.m.Frames) - 1; i >= 0; i-- {
-			fmt.Fprintf(d.w, "#%d %s\n", len(d.m.Frames)-1-i, d.describe(i))
+			fmt.Fprintf(d.w, "  %d  %s\n", len(d.m.Frames)-1-i, d.describe(i))
 		}
 	case "list", "l":
 		d.list()
