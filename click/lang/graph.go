@@ -131,49 +131,41 @@ func (g *Graph) text(marks bool) string {
 	return b.String()
 }
 
-// writeEdges writes the connections as chains. greedy is for those in the order of the text: the chain that comes first goes on wherever it
-// can; else connection i goes on in the first chain that leads to it.
+// writeEdges writes the connections as chains: one that ends at input 0 of an element goes on with the first one from output 0. greedy is
+// for connections in the order of the text: the chain that comes first goes on; else it is that of the first connection.
 func (g *Graph) writeEdges(b *strings.Builder, greedy bool) {
-	leaving := make(map[int][]int, len(g.Elements)) // element -> connections from its output 0
-	entered := make(map[int]bool, len(g.Elements))  // elements with something at input 0
-	for i, e := range g.Edges {
+	leaving := make(map[int]int, len(g.Elements))  // element -> first connection from its output 0
+	entered := make(map[int]bool, len(g.Elements)) // elements with something at input 0
+	for i := len(g.Edges) - 1; i >= 0; i-- {
+		e := &g.Edges[i]
 		if e.FromPort == 0 {
-			leaving[e.From] = append(leaving[e.From], i)
+			leaving[e.From] = i
 		}
 		if e.ToPort == 0 {
 			entered[e.To] = true
 		}
 	}
-	done := make([]bool, len(g.Edges))
-	// next returns the connection that continues i in a chain: i ends at input 0, next leaves by output 0.
-	var next func(i int) int
-	var head func(i int) bool
-	if greedy {
-		next = func(i int) int {
-			e := g.Edges[i]
-			if l := leaving[e.To]; e.ToPort == 0 {
-				for len(l) > 0 && done[l[0]] {
-					l = l[1:]
-				}
-				if leaving[e.To] = l; len(l) > 0 {
-					return l[0]
-				}
-			}
+	// after returns the connection that may continue i in a chain, or -1.
+	after := func(i int) int {
+		n, ok := leaving[g.Edges[i].To]
+		if !ok || g.Edges[i].ToPort != 0 || n == i {
 			return -1
 		}
-		head = func(i int) bool { return g.Edges[i].FromPort != 0 || !entered[g.Edges[i].From] }
-	} else {
-		after := make([]int, len(g.Edges))
-		continued := make([]bool, len(g.Edges))
-		for i, e := range g.Edges {
-			after[i] = -1
-			if l := leaving[e.To]; e.ToPort == 0 && len(l) > 0 && l[0] != i && !continued[l[0]] {
-				after[i], continued[l[0]] = l[0], true
-			}
-		}
-		next = func(i int) int { return after[i] }
-		head = func(i int) bool { return !continued[i] }
+		return n
 	}
+	next := make([]int, len(g.Edges))
+	continued := make([]bool, len(g.Edges))
+	for i, e := range g.Edges {
+		next[i] = -1
+		if greedy {
+			next[i] = after(i)
+			first, ok := leaving[e.From]
+			continued[i] = ok && first == i && entered[e.From]
+		} else if n := after(i); n >= 0 && !continued[n] {
+			next[i], continued[n] = n, true
+		}
+	}
+	done := make([]bool, len(g.Edges))
 	chain := func(i int) {
 		e := g.Edges[i]
 		b.WriteString(g.Elements[e.From].Name)
@@ -191,14 +183,14 @@ func (g *Graph) writeEdges(b *strings.Builder, greedy bool) {
 				b.WriteString("[" + strconv.Itoa(e.ToPort) + "] ")
 			}
 			b.WriteString(g.Elements[e.To].Name)
-			if i = next(i); i < 0 || done[i] {
+			if i = next[i]; i < 0 || done[i] {
 				break
 			}
 		}
 		b.WriteString(";\n")
 	}
 	for i := range g.Edges {
-		if !done[i] && head(i) {
+		if !done[i] && !continued[i] {
 			chain(i)
 		}
 	}

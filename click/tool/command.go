@@ -64,7 +64,7 @@ var input = []option{{'f', "file=", "read the configuration from FILE"}, {'e', "
 var common = []option{{'o', "output=", "write to FILE"}, {'C', "clickpath=", "where require(library) looks"},
 	{0, "help", "print this"}, {'v', "version", "print the version"}}
 
-var commands = []*command{&flattenCommand, &undeadCommand}
+var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand}
 
 // Names returns the names of all tools.
 func Names() []string {
@@ -225,7 +225,7 @@ func (c *call) parse(args []string) error {
 			give(option{long: "file="}, a)
 		}
 	}
-	if len(c.set["file"])+len(c.set["expression"]) > 1 && c.plain == nil {
+	if len(c.set["file"])+len(c.set["expression"]) > 1 {
 		return errs.New(errs.Invalid, "router configuration specified twice")
 	}
 	return nil
@@ -361,6 +361,9 @@ var undeadCommand = command{
 		return c.writeGraph(g)
 	},
 }
+
+// note prints a line for the user.
+func (c *call) note(line string) { fmt.Fprintln(c.io.Err, line) }
 
 // warn tells about classes that nothing is known of.
 func (c *call) warn(g *lang.Graph) {

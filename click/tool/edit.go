@@ -154,6 +154,27 @@ func (e *edit) from(p port) (out []port) {
 	return out
 }
 
+// tidy forgets connections that are gone, if they are many.
+func (e *edit) tidy() {
+	n := 0
+	for k := range e.free {
+		if !e.free[k] {
+			n++
+		}
+	}
+	if len(e.free) < 2*n+100 {
+		return
+	}
+	n = 0
+	for k, gone := range e.free {
+		if !gone {
+			e.g.Edges[n] = e.g.Edges[k]
+			n++
+		}
+	}
+	e.g.Edges, e.free = e.g.Edges[:n], make([]bool, n)
+}
+
 // counts returns how many ports the connections of each element use.
 func (e *edit) counts() (nin, nout []int) {
 	nin, nout = make([]int, len(e.gone)), make([]int, len(e.gone))

@@ -124,7 +124,7 @@ func TestArchive(t *testing.T) {
 // FuzzTools runs every tool on hostile text: it may refuse it, and must not panic.
 func FuzzTools(f *testing.F) {
 	f.Add("a :: Idle -> b :: { input -> Null -> t :: Tee -> output; t[1] -> [1]output } -> Discard; b[1] -> Queue -> s :: PrioSched -> ToDevice(x); Idle -> [1]s", "Tee")
-	f.Add("FromDevice(a) -> StaticSwitch(99999999999) -> c :: Classifier(12/0800, -) -> IPClassifier(tcp, -) -> Discard; define($x ${x})", "P")
+	f.Add("FromDevice(a) -> StaticSwitch(99999999999) -> c :: Classifier(12/0800, -) -> IPClassifier(tcp, -) -> Discard; define($x ${x})", "elementclass P { input -> StaticSwitch($x) -> output } elementclass P_Replacement { input -> Null -> output }")
 	f.Add(lang.WriteArchive([]lang.Member{{Name: "config", Data: "Strip(14) -> CheckIPHeader -> Align(4, 0) -> Align(8,2) -> Discard"}}), "")
 	f.Fuzz(func(t *testing.T, config, extra string) {
 		for _, name := range Names() {
@@ -141,4 +141,14 @@ func FuzzTools(f *testing.F) {
 	})
 }
 
-func fuzzArgs(_ *testing.T, _, _ string) []string { return nil }
+// fuzzArgs makes the other text a pattern file for click-xform.
+func fuzzArgs(t *testing.T, name, extra string) []string {
+	if name != "click-xform" || extra == "" {
+		return nil
+	}
+	file := filepath.Join(t.TempDir(), "patterns")
+	if err := os.WriteFile(file, []byte(extra), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"-p", file}
+}
