@@ -6,12 +6,16 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	_ "github.com/janos-os/janos/click/elements"
 	"github.com/janos-os/janos/click/elements/wasm"
 	"github.com/janos-os/janos/click/elementtest"
+	"github.com/janos-os/janos/sdk/ckit"
 	"github.com/janos-os/janos/sdk/ckit/ckittest"
 )
 
@@ -113,4 +117,45 @@ func push(s *elementtest.Session, src netip.Addr, port uint16) (string, error) {
 		}
 	}
 	return "", errors.New("no output counted the packet")
+}
+
+// TestGuide builds the element that docs/elements-howto.md shows, and runs it.
+func TestGuide(t *testing.T) {
+	comp, err := ckit.FindCompiler(t.Context())
+	if err != nil {
+		t.Skip(err)
+	}
+	guide, err := os.ReadFile("../../docs/elements-howto.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := regexp.MustCompile("(?s)```c\n(.*?)```").FindSubmatch(guide)
+	if piece == nil {
+		t.Fatal("the guide shows no C")
+	}
+	src := filepath.Join(t.TempDir(), "first.c")
+	if err := os.WriteFile(src, piece[1], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opt, err := ckit.FileOptions(src, piece[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	module, warnings, err := comp.Build(t.Context(), src, opt)
+	if err != nil || warnings != "" {
+		t.Fatal(err, warnings)
+	}
+	s, err := elementtest.New(t, "in :: ScriptIn -> w :: Wasm(first.wasm); w[0] -> a :: Counter -> Discard; w[1] -> b :: Counter -> Discard",
+		elementtest.Options{Values: map[string]any{wasm.Key: &wasm.Env{Read: func(string) ([]byte, error) { return module, nil }}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send("in", "ip 10.0.0.1 10.0.0.2 udp 1 2; ip 10.0.0.1 10.0.0.2 tcp 1 2 2; ip 10.0.0.1 10.0.0.2 udp 1 2"); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a.count": "2", "b.count": "1"} {
+		if got, err := s.Router.Read(name, ""); err != nil || got != want {
+			t.Errorf("%s is %s (%v), want %s", name, got, err, want)
+		}
+	}
 }
