@@ -52,6 +52,7 @@ type Domain struct {
 	Attrs
 	Graph string       // Click configuration; empty: none
 	Cuts  []CutThrough // in the order of the file
+	Guest *Guest       // nil: none
 
 	at    errs.Pos // where Graph stands, with Line 0 if it is not from a file
 	block bool
@@ -197,8 +198,11 @@ func (s *Spec) checkDomains(bad func(key, format string, args ...any)) {
 		key := fmt.Sprintf("domains[%d]", i)
 		name(key, "domain", d.Name)
 		attrs(key, "domain "+d.Name, &d.Attrs)
-		if d.Graph == "" && len(d.Cuts) == 0 {
-			bad(key, "domain %s does nothing: give it a graph or cut-through channels", d.Name)
+		if d.Graph == "" && len(d.Cuts) == 0 && d.Guest == nil {
+			bad(key, "domain %s does nothing: give it a graph, cut-through channels or a guest", d.Name)
+		}
+		if d.Guest != nil {
+			d.Guest.check(func(format string, args ...any) { bad(key, "domain "+d.Name+": "+format, args...) }, links)
 		}
 		if len(d.Cuts) > MaxCuts || len(d.Graph) > 1<<20 {
 			bad(key, "domain %s: %d cut-through channels and a graph of %d bytes, want at most %d and a MiB", d.Name, len(d.Cuts), len(d.Graph), MaxCuts)
@@ -301,6 +305,12 @@ func (n *Node) makeDomain(s *Spec, spec *Domain) error {
 			return fmt.Errorf("domain %s: %w", spec.Name, err)
 		}
 	}
+	if spec.Guest != nil {
+		if err := n.startGuest(s, spec.Name, spec.Guest, d); err != nil {
+			n.endDomain(d)
+			return fmt.Errorf("domain %s: %w", spec.Name, err)
+		}
+	}
 	n.domains[spec.Name] = l
 	return nil
 }
@@ -385,7 +395,7 @@ func (a Attrs) fixed() Attrs {
 
 // sameWork reports whether two domains do the same on the same terms, but for weights and limits.
 func (d *Domain) sameWork(o *Domain) bool {
-	return d.Name == o.Name && d.Graph == o.Graph && reflect.DeepEqual(d.Cuts, o.Cuts) && reflect.DeepEqual(d.fixed(), o.fixed())
+	return d.Name == o.Name && d.Graph == o.Graph && reflect.DeepEqual(d.Cuts, o.Cuts) && reflect.DeepEqual(d.Guest, o.Guest) && reflect.DeepEqual(d.fixed(), o.fixed())
 }
 
 // samePool reports whether pools are the same but for the limit and the weight.

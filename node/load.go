@@ -15,6 +15,7 @@ import (
 	"github.com/janos-os/janos/internal/yamlfile"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/vm"
 )
 
 // Load reads a node file. All errors in it are reported at once, each with file:line:column.
@@ -300,8 +301,45 @@ func domain(n yamlfile.Node, file string, cut func(i int, pos errs.Pos)) (d Doma
 			break
 		}
 	}
+	if g := m.Get("guest"); g.Exists() {
+		d.Guest = guest(g)
+	}
 	m.Close()
 	return d
+}
+
+func guest(n yamlfile.Node) *Guest {
+	m := n.Map("guest")
+	g := new(Guest)
+	g.Code, _ = m.Need("code").Text()
+	g.Args, _ = m.Get("args").Text()
+	g.Memory = int64(integer(m.Get("memory"), 1<<40))
+	g.Handles = integer(m.Get("handles"), vm.MaxHandles)
+	for i, v := range m.Get("ports").List() {
+		pm := v.Map("port of a guest")
+		var p Port
+		p.Protocol, _ = pm.Need("protocol").Text()
+		p.Address, _ = pm.Get("address").Text()
+		p.Key, _ = pm.Get("key").Text()
+		p.AnyPort, _ = pm.Get("any-port").Bool()
+		for _, t := range pm.Get("to").List() {
+			text, _ := t.Text()
+			px, err := netip.ParsePrefix(text)
+			if err != nil {
+				t.Errorf("%q is not a prefix such as 10.1.0.0/16", text)
+			}
+			p.To = append(p.To, px)
+		}
+		p.NoIn, _ = pm.Get("no-in").Bool()
+		p.NoOut, _ = pm.Get("no-out").Bool()
+		pm.Close()
+		g.Ports = append(g.Ports, p)
+		if i == MaxPorts {
+			break
+		}
+	}
+	m.Close()
+	return g
 }
 
 func cutThrough(n yamlfile.Node) (c CutThrough) {

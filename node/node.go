@@ -23,6 +23,7 @@ import (
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/nodeosabi"
 )
 
 // Env is what a node gets from its surroundings. The zero value is a node of its own: real clock, own
@@ -40,14 +41,15 @@ type Env struct {
 
 // Node is a running node.
 type Node struct {
-	env    Env
-	cred   *nodeos.Cred // of the root: all rights
-	os     *nodeos.Node
-	engine *vm.Engine
-	wasm   *wasm.Env // of its graphs
-	ownVM  bool
-	events *EventLog
-	trial  trial
+	env     Env
+	cred    *nodeos.Cred // of the root: all rights
+	os      *nodeos.Node
+	engine  *vm.Engine
+	wasm    *wasm.Env // of its graphs
+	ownVM   bool
+	binding *nodeosabi.Binding // of guests; nil: there were none
+	events  *EventLog
+	trial   trial
 
 	reloads sync.Mutex // held from the look whether a change waits until one does; taken before change
 
@@ -67,7 +69,7 @@ type Node struct {
 	router   *routing.Router
 	states   map[string]*LinkState
 	follower *follower      // nil: the host is not followed
-	cuts     sync.WaitGroup // of cut-through channels that follow it
+	cuts     sync.WaitGroup // of cut-through channels that follow it, and of guests
 	graph    *click.Router
 	graphDom *nodeos.Domain
 	graphed  string

@@ -92,6 +92,9 @@ func (s *Spec) Text() string {
 		p.attrs(2, &d.Attrs)
 		p.graph(2, d.Graph)
 		p.cuts(d.Cuts)
+		if d.Guest != nil {
+			p.guest(d.Guest)
+		}
 	})
 	p.graph(0, s.GraphText())
 	return p.b.String()
@@ -275,6 +278,32 @@ func (p *printer) graph(depth int, text string) {
 			continue
 		}
 		p.b.WriteString(strings.Repeat("  ", depth+1) + l)
+	}
+}
+
+func (p *printer) guest(g *Guest) {
+	p.line(2, "guest:")
+	p.text(3, "code", g.Code)
+	p.text(3, "args", g.Args)
+	p.number(3, "memory", g.Memory)
+	p.number(3, "handles", int64(g.Handles))
+	if len(g.Ports) > 0 {
+		p.line(3, "ports:")
+	}
+	for i := range g.Ports {
+		t := &g.Ports[i]
+		p.dash = true
+		p.text(5, "protocol", t.Protocol)
+		p.text(5, "address", t.Address)
+		p.text(5, "key", t.Key)
+		p.flag(5, "any-port", t.AnyPort)
+		var to []string
+		for _, px := range t.To {
+			to = append(to, px.String())
+		}
+		p.texts(5, "to", to)
+		p.flag(5, "no-in", t.NoIn)
+		p.flag(5, "no-out", t.NoOut)
 	}
 }
 

@@ -81,7 +81,7 @@ To know what works here:        janos doctor`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand())
+	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand(), guestCommand())
 	add("write", capsuleCommand())
 	add("machine", doctorCommand(), benchCommand(), versionCommand())
 	// A command that has others below it runs only to refuse what is not one of them.

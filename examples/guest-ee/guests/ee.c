@@ -16,7 +16,8 @@
 #define PLACES 4
 #define CODE_MAX 32768
 #define TICK_NS 20000000ull /* how often programs are looked at */
-#define IDLE_TICKS 5        /* that a program may compute without taking one of the packets that wait */
+#define IDLE_TICKS 5        /* that a program may let packets wait, if it uses */
+#define IDLE_FUEL 1000000   /* more fuel than this meanwhile */
 
 static struct {
 	int32_t domain, port;
@@ -193,13 +194,15 @@ static void look(void)
 		if (no_domain_status(p->domain, &d) < 0 || no_channel_status(p->in, &c) < 0)
 			continue;
 		uint64_t taken = c.packets - c.held;
-		if (d.fuel.use > p->fuel && taken == p->taken && c.held > 0)
-			p->bad++;
-		else
+		if (taken != p->taken || c.held == 0) {
+			p->taken = taken;
+			p->fuel = d.fuel.use;
 			p->bad = 0;
-		p->fuel = d.fuel.use;
-		p->taken = taken;
-		if (p->bad >= IDLE_TICKS) {
+		} else {
+			p->bad++;
+		}
+		/* Where its limit of fuel has it wait now and then, it has computed all the same. */
+		if (p->bad >= IDLE_TICKS && d.fuel.use > p->fuel + IDLE_FUEL) {
 			uint32_t why = 12; /* out of fuel */
 
 			vm_child_halt(p->isolate, 1);
