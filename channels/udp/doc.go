@@ -14,28 +14,48 @@
 //
 // # Bundles
 //
-// Datagrams of different lengths cannot be joined to a run, and each costs what the kernel takes for a datagram. With bundles=true a
-// datagram carries as many packets to one address as come together in a turn and fit, and bundles that another one follows are filled up
-// to the MTU if they are at least half full, so that they form runs: to eight neighbours in turn, with packets of 64 to 1,400 bytes in turn, that takes
-// a quarter of the time, and up to twice the bytes on the wire where packets are just longer than half a bundle. Both ends must have the
-// option: nothing is negotiated, for whoever does not know bundles must not get any, not even a question. Such a link takes nothing
-// else, and drops and counts what is not a bundle. A lost datagram is several lost packets. The format, all numbers big-endian:
+// Datagrams of different lengths cannot be joined to a run, and each costs what the kernel takes for a datagram. So two ends that both know bundles
+// put as many packets to one address as come together in a turn and fit into one datagram, where packets are of different lengths or cannot form
+// runs; bundles that another one follows are filled up to the MTU if they are at least half full, so that they form runs: to eight neighbours in turn, with packets
+// of 64 to 1,400 bytes in turn, that takes a quarter of the time, and up to twice the bytes on the wire where packets are just longer than half a bundle. A lost datagram is
+// several lost packets. What is too long for a bundle is a datagram. The format, all numbers big-endian:
 //
 //	0      'J' 'B'         for bundle
-//	2      1               version
-//	3      0               reserved
-//	4      length, 2 bytes of the packet that follows, 0 to 65501
-//	6      packet
-//	       length, packet  and so on; at least one
+//	2      2               version
+//	3      0               kind
+//	4      key, 8 bytes    that of the receiver
+//	12     length, 2 bytes of the packet that follows, 0 to 65493
+//	14     packet
+//	       length, packet  and so on; at least one packet, at most 128
 //	       filler          one byte, or ffff and what comes behind; ignored, sent as zero
 //
-// A length that goes beyond the end makes the whole datagram invalid. A link's MTU is 6 bytes less with bundles.
+// A datagram whose lengths go beyond its end is a packet, as are all that are of no kind by their first bytes and their length.
+//
+// Nobody gets bundles who has not said that he takes them. A link that would use them sends a question, 20 bytes, and packets alone until there is an answer, 20 bytes too:
+//
+//	0      'J' 'B' 2 1     or 2 2 for the answer
+//	4      question        8 bytes, other ones each time
+//	12     0               or the key of who answers, 8 bytes
+//
+// An answer is believed if it comes from where the question went to. A link asks an address once a second, three times, and then every 30 s, as long as there are packets
+// for which bundles would help; every 10 s where it is agreed, and without an answer for 35 s it is not any more. The key is a secret of the receiver's socket: what
+// begins like a bundle is not taken for one unless its sender has been answered. A bundle with another key is dropped and counted, and its sender told, which makes him ask
+// anew at once; so does a receiver that was started again, with another key:
+//
+//	0      'J' 'B' 2 3
+//	4      key             8 bytes, of the bundle that was dropped
+//
+// A link says at most 100 of these in 100 ms, never more bytes than it was told, and remembers some thousand addresses. To other programs questions are
+// datagrams like any: bundles=false keeps a link from sending them, and from taking any datagram for something else than a packet.
+//
+// With bundles=true, at both ends, all is bundles and nothing is asked. These have version 1 and no key: the first length is at 4. Such a
+// link takes nothing else, and drops and counts what is not a bundle. Its MTU is 6 bytes less.
 //
 // # Options
 //
 //	mtu       the most bytes of a datagram (default 1472, an Ethernet's less IP and UDP headers)
 //	gso, gro  true (default) or false: whether to ask for the joining of sent and received datagrams
-//	bundles   true or false (default): several packets in one datagram
+//	bundles   auto (default): with who agrees; true: always, at both ends; false: never
 //
 // Traps: a link that joins has 2 MiB of buffers, of which the host gives memory only for what is used. A run that the socket has no room for
 // may count as one drop.

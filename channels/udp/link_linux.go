@@ -4,7 +4,7 @@ package udp
 //
 //  1. Receive  takes up to 32 messages from the kernel in one system call, each into a buffer of its own
 //  2. split    copies the datagrams of a message, of which there are several where the kernel has joined them, to packets; what the
-//     batch has no room for waits for the next one
+//     batch has no room for waits for the next one. Bundles are taken apart, and who asks about them is answered.
 //  3. Send     copies packets to where datagrams are collected; 256 of them, 64 messages, or Flush at the end of the worker's turn, go out in one
 //     system call, as runs
 //
@@ -41,9 +41,11 @@ type Link struct {
 	v6    bool
 
 	fd      *nodeos.FD
-	room    int  // of a packet
-	bundles bool // datagrams are bundles
-	inside  int  // how far the bundle at from is delivered; 0: it is not begun
+	room    int           // of a packet
+	bundles bool          // datagrams are bundles without keys
+	peers   *linkio.Peers // with whom bundles are agreed; nil: with nobody
+	replies *sys.MsgQueue // for what peers wants to be sent
+	inside  int           // how far the bundle at from is delivered; 0: it is not begun
 	rxq     *sys.MsgQueue
 	bufs    [][]byte       // of the receive queue's messages
 	armed   int            // of these, how many from the first on are to be made ready again
@@ -65,11 +67,11 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	o := opts.New(spec.Opts)
 	mtu := o.Int("mtu", DefaultMTU, 1, 65507)
 	runs, join := o.Bool("gso", true), o.Bool("gro", true)
-	bundles := o.Bool("bundles", false)
+	bundles := o.OneOf("bundles", "auto", "true", "false")
 	if err := o.Done("udp"); err != nil {
 		return nil, err
 	}
-	if bundles && mtu < 2*linkio.BundleOverhead {
+	if bundles == "true" && mtu < 2*linkio.BundleOverhead {
 		return nil, errs.New(errs.Invalid, "link %s: MTU %d is too small for bundles, want at least %d", spec.Name, mtu, 2*linkio.BundleOverhead)
 	}
 	ring, err := linkio.Ring(&spec, DefaultRing, "datagrams")
@@ -102,10 +104,14 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	l.v6 = l.local.Addr().Is6()
 	l.out = linkio.NewDatagrams(l.v6)
 	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "udp", Number: number, Base: demux.UDP, MTU: mtu}
-	if bundles {
+	switch {
+	case bundles == "true":
 		l.bundles = true
 		l.out.Bundle(mtu)
 		l.info.MTU -= linkio.BundleOverhead
+	case bundles == "auto" && mtu >= 2*linkio.KeyedOverhead:
+		l.peers, l.replies = linkio.NewPeers(mtu, n.Clock().Now), sys.NewMsgQueue()
+		l.out.BundleFor(l.peers)
 	}
 	if a := l.local.Addr(); !a.IsUnspecified() {
 		l.info.Prefixes = []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
@@ -205,7 +211,7 @@ func (l *Link) split(c *packet.Cache, b *packet.Batch) bool {
 		if l.bundles && !cut {
 			return l.unbundle(c, b, n, segment)
 		}
-		if cut || segment > l.room {
+		if cut || l.peers == nil && segment > l.room {
 			whole := n / segment // the last, which is shorter, may fit
 			l.counts.RxDrops.Add(uint64(whole))
 			if l.from = whole * segment; l.from == n || n-l.from > l.room {
@@ -218,86 +224,186 @@ func (l *Link) split(c *packet.Cache, b *packet.Batch) bool {
 	if l.bundles {
 		return l.unbundle(c, b, n, segment)
 	}
-	left := 1 // the empty datagram
-	if n > 0 {
-		left = (n - l.from + segment - 1) / segment
+	data := l.bufs[l.at][:n]
+	for {
+		left := 1 // the empty datagram
+		if n > 0 {
+			left = (n - l.from + segment - 1) / segment
+		}
+		if l.peers != nil { // what is not a packet, or too long for one, goes its own way
+			plain := 0
+			if segment <= l.room {
+				plain = l.plainly(data, segment, left)
+			} else if left == 1 && n-l.from <= l.room { // the last, which is shorter
+				plain = l.plainly(data, segment, 1)
+			}
+			if plain == 0 {
+				if !l.special(c, b, data[l.from:min(l.from+segment, n)]) {
+					return false
+				}
+				if l.from = min(l.from+segment, n); l.from == n {
+					l.from = -1
+					return true
+				}
+				continue
+			}
+			left = plain
+		}
+		if !l.plain(c, b, data, segment, left) {
+			return false
+		}
+		if l.from == n {
+			l.from = -1
+			return true
+		}
 	}
+}
+
+// plainly returns how many of the next datagrams of a message are packets alone.
+func (l *Link) plainly(data []byte, segment, datagrams int) int {
+	for i, at := 0, l.from; i < datagrams; i, at = i+1, at+segment {
+		// Most packets show it by their first byte.
+		if at < len(data) && data[at] == linkio.FirstByte && linkio.Kind(data[at:min(at+segment, len(data))]) != linkio.Plain {
+			return i
+		}
+	}
+	return datagrams
+}
+
+// plain makes the next datagrams of a message packets. It reports whether there was room and memory for all.
+func (l *Link) plain(c *packet.Cache, b *packet.Batch, data []byte, segment, datagrams int) bool {
 	first := b.Len()
-	got := c.AllocBatch(packet.Node, b, left)
-	start, data := l.from, l.bufs[l.at][:n]
+	got := c.AllocBatch(packet.Node, b, datagrams)
+	start := l.from
 	addr, port := l.sender.Addr(), l.sender.Port()
 	for _, p := range b.Packets()[first : first+got] {
-		end := min(l.from+segment, n)
+		end := min(l.from+segment, len(data))
 		copy(p.Put(end-l.from), data[l.from:end])
 		p.Anno.Src, p.Anno.SrcPort = addr, port
 		l.from = end
 	}
 	l.counts.RxPackets.Add(uint64(got))
 	l.counts.RxBytes.Add(uint64(l.from - start))
-	if got < left {
+	return got == datagrams
+}
+
+// special handles a datagram that belongs to bundles with keys, or is too long for a packet. It reports whether that was all of it.
+func (l *Link) special(c *packet.Cache, b *packet.Batch, data []byte) bool {
+	switch linkio.Kind(data) {
+	case linkio.Plain:
+		return l.one(c, b, data)
+	case linkio.Keyed:
+		if l.inside == 0 {
+			key, ok := linkio.CheckKeyed(data)
+			if !ok { // a packet that only begins like a bundle
+				return l.one(c, b, data)
+			}
+			l.inside = linkio.KeyedHead
+			if key != l.peers.Key {
+				l.inside = 0
+				l.counts.RxDrops.Add(1)
+				l.reply(l.peers.Reply(data, l.sender), l.sender)
+				return true
+			}
+		}
+		return l.open(c, b, data)
+	}
+	l.reply(l.peers.Reply(data, l.sender), l.sender)
+	return true
+}
+
+// one makes a datagram a packet, or drops it if it is too long. It reports whether there was room and memory for it.
+func (l *Link) one(c *packet.Cache, b *packet.Batch, data []byte) bool {
+	if len(data) > l.room {
+		l.counts.RxDrops.Add(1)
+		return true
+	}
+	if b.Room() == 0 {
 		return false
+	}
+	p := c.AllocFrom(packet.Node, data)
+	if p == nil {
+		return false
+	}
+	p.Anno.Src, p.Anno.SrcPort = l.sender.Addr(), l.sender.Port()
+	b.Append(p)
+	l.counts.RxPackets.Add(1)
+	l.counts.RxBytes.Add(uint64(len(data)))
+	return true
+}
+
+// reply sends a datagram at once, if there is one. One that the kernel refuses is lost as any may be.
+func (l *Link) reply(data []byte, dst netip.AddrPort) {
+	if data == nil {
+		return
+	}
+	l.replies.SetTo(0, data, dst, l.v6)
+	_, _ = l.replies.Send(l.sock, 0, 1)
+}
+
+// unbundle is split for datagrams that are bundles without keys. What is not one is dropped.
+func (l *Link) unbundle(c *packet.Cache, b *packet.Batch, n, segment int) bool {
+	data := l.bufs[l.at][:n]
+	for l.from < n || n == 0 {
+		bundle := data[l.from:min(l.from+segment, n)]
+		if _, ok := linkio.CheckBundle(bundle); l.inside == 0 && !ok {
+			l.counts.RxDrops.Add(1)
+			if l.from += segment; n == 0 {
+				break
+			}
+			continue
+		}
+		if !l.open(c, b, bundle) {
+			return false
+		}
+		l.from += segment
 	}
 	l.from = -1
 	return true
 }
 
-// unbundle is split for datagrams that are bundles. What is not one is dropped.
-func (l *Link) unbundle(c *packet.Cache, b *packet.Batch, n, segment int) bool {
-	data := l.bufs[l.at][:n]
+// open makes the packets of a bundle, which was found whole, packets of b, from inside on. It reports whether that was all of them; if not, there
+// was no room or no memory for more.
+func (l *Link) open(c *packet.Cache, b *packet.Batch, bundle []byte) bool {
 	addr, port := l.sender.Addr(), l.sender.Port()
 	packets, bytes, drops := 0, 0, 0
 	all := true
-	for all && (l.from < n || n == 0) {
-		bundle := data[l.from:min(l.from+segment, n)]
-		if l.inside == 0 {
-			if _, ok := linkio.CheckBundle(bundle); !ok {
-				drops++
-				if l.from += segment; n == 0 {
-					break
-				}
-				continue
-			}
+	for {
+		payload, next, ok := linkio.NextInBundle(bundle, l.inside)
+		if !ok {
+			l.inside = 0
+			break
 		}
-		for {
-			payload, next, ok := linkio.NextInBundle(bundle, l.inside)
-			if !ok {
-				l.inside = 0
-				l.from += segment
+		if len(payload) > l.room {
+			drops++
+		} else {
+			var p *packet.Packet
+			if b.Room() > 0 {
+				p = c.AllocFrom(packet.Node, payload)
+			}
+			if p == nil {
+				all = false
 				break
 			}
-			if len(payload) > l.room {
-				drops++
-			} else {
-				var p *packet.Packet
-				if b.Room() > 0 {
-					p = c.AllocFrom(packet.Node, payload)
-				}
-				if p == nil {
-					all = false
-					break
-				}
-				p.Anno.Src, p.Anno.SrcPort = addr, port
-				b.Append(p)
-				packets++
-				bytes += len(payload)
-			}
-			l.inside = next
+			p.Anno.Src, p.Anno.SrcPort = addr, port
+			b.Append(p)
+			packets++
+			bytes += len(payload)
 		}
+		l.inside = next
 	}
 	l.counts.RxPackets.Add(uint64(packets))
 	l.counts.RxBytes.Add(uint64(bytes))
 	l.counts.RxDrops.Add(uint64(drops))
-	if all {
-		l.from = -1
-	}
 	return all
 }
 
 // Send implements nodeos.Link.
 func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
 	for _, p := range b.Packets() {
-		to := netip.AddrPortFrom(p.Anno.Dst, p.Anno.DstPort)
-		if to.Port() == 0 || !to.Addr().IsValid() || p.Len() > l.info.MTU || !l.v6 && !to.Addr().Unmap().Is4() {
+		// Mapped addresses are those of version 4, as on reception.
+		to := netip.AddrPortFrom(p.Anno.Dst.Unmap(), p.Anno.DstPort)
+		if to.Port() == 0 || !to.Addr().IsValid() || p.Len() > l.info.MTU || !l.v6 && !to.Addr().Is4() {
 			l.counts.TxDrops.Add(1)
 			continue
 		}
@@ -318,6 +424,9 @@ func (l *Link) Flush(*packet.Cache) {
 	})
 	if eio && l.noRuns.Load() == nil {
 		l.endRuns()
+	}
+	if l.peers != nil {
+		l.peers.Questions(l.reply)
 	}
 }
 

@@ -34,7 +34,8 @@ type Datagrams struct {
 	single   *sys.MsgQueue // for a run that was refused
 	join, v6 bool
 	most     int // datagrams of a run
-	bundle   int // the length of bundles; 0: each packet is a datagram
+	bundle   int // the length of bundles without a key; 0: each packet is a datagram unless peers know better
+	peers    *Peers
 	n        int // packets
 
 	arena []byte
@@ -61,6 +62,14 @@ type run struct {
 
 	packets, payload int // what it carries, in packets and bytes
 	start            int // in the arena, of the bundle that is open
+
+	// Of a run of bundles; 0: each datagram is a packet.
+	bundle int // their length
+	head   int // of their bytes, how many before the first packet
+	key    uint64
+	inside int  // packets of the open one
+	odd    bool // there are packets of different lengths, the first of which is size
+	size   int
 }
 
 // piece is a part of the arena that belongs to a run.
@@ -84,6 +93,10 @@ func (d *Datagrams) Join(on bool) { d.join = on }
 // for the kernel to take them as a run; without it, each bundle is a message.
 func (d *Datagrams) Bundle(length int) { d.bundle = length }
 
+// BundleFor makes Put put packets into bundles where peers says that the receiver takes them, and where that helps: where packets to one address are of different
+// lengths, or cannot be joined to runs. What is too long for such a bundle is a datagram. It must be empty; nil ends it.
+func (d *Datagrams) BundleFor(peers *Peers) { d.peers = peers }
+
 // Put takes a copy of b, at most 65507 bytes, or with Bundle that length less BundleOverhead, which may be empty, to be sent to an address. It
 // returns false, and takes nothing, if it has no room: then Flush must come first.
 func (d *Datagrams) Put(b []byte, to netip.AddrPort) bool {
@@ -93,9 +106,18 @@ func (d *Datagrams) Put(b []byte, to netip.AddrPort) bool {
 	r, slot := d.find(to)
 	switch {
 	case d.bundle > 0:
-		return d.putBundled(r, b, to, slot)
-	case r != nil && d.fits(r, len(b)):
+		return d.putBundled(r, b, to, slot, run{bundle: d.bundle, head: bundleHead})
+	case r != nil && r.bundle == 0 && d.fits(r, len(b)):
 		return d.extend(r, b)
+	case d.peers != nil && len(b)+KeyedOverhead <= d.peers.length:
+		if r != nil && r.bundle > 0 {
+			return d.putBundled(r, b, to, slot, *r)
+		}
+		// A run that is only as long as runs may be is followed by another one.
+		odd := r != nil && (!d.join || r.full || len(b) != r.segment)
+		if key, ok := d.peers.bundles(to, odd); ok {
+			return d.putBundled(nil, b, to, slot, run{bundle: d.peers.length, head: KeyedHead, key: key})
+		}
 	}
 	return d.begin(b, to, slot)
 }
@@ -117,22 +139,22 @@ func (d *Datagrams) find(to netip.AddrPort) (r *run, slot uint8) {
 	return nil, slot
 }
 
-// putBundled puts b into the bundle that is open in run r, which may be nil, or begins another one.
-func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8) bool {
+// putBundled puts b into the bundle that is open in run r, which may be nil, or begins another one, of the form that kind has.
+func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8, kind run) bool {
 	if r != nil && !r.full {
 		p := &d.pieces[r.final]
 		used := p.to - r.start
-		if used+lengthLen+len(b) <= d.bundle {
+		if used+lengthLen+len(b) <= r.bundle && r.inside < MostBundled {
 			d.bundled(r, p, b)
 			return true
 		}
-		if d.join && used >= d.bundle/2 && r.count < d.most && (r.count+1)*d.bundle <= maxRunBytes {
-			end := r.start + d.bundle
-			if p.end == d.tip && d.tip+d.bundle <= len(d.arena) {
-				p.end += d.bundle
+		if d.join && used >= r.bundle/2 && r.count < d.most && (r.count+1)*r.bundle <= maxRunBytes {
+			end := r.start + r.bundle
+			if p.end == d.tip && d.tip+r.bundle <= len(d.arena) {
+				p.end += r.bundle
 				d.tip = p.end
 			} else {
-				i, ok := d.take(d.bundle, d.bundle)
+				i, ok := d.take(r.bundle, r.bundle)
 				if !ok {
 					return false
 				}
@@ -148,11 +170,11 @@ func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8) 
 		}
 		r.full = true
 	}
-	i, ok := d.first(d.bundle)
+	i, ok := d.first(kind.bundle)
 	if !ok {
 		return false
 	}
-	r = d.add(run{to: to, segment: d.bundle, count: 1, slot: slot, first: i, final: i})
+	r = d.add(run{to: to, segment: kind.bundle, count: 1, slot: slot, first: i, final: i, bundle: kind.bundle, head: kind.head, key: kind.key, size: len(b)})
 	d.open(r, &d.pieces[i])
 	d.bundled(r, &d.pieces[i], b)
 	return true
@@ -160,8 +182,13 @@ func (d *Datagrams) putBundled(r *run, b []byte, to netip.AddrPort, slot uint8) 
 
 // open begins a bundle in a piece that has room for it.
 func (d *Datagrams) open(r *run, p *piece) {
-	r.start = p.to
-	p.to += copy(d.arena[p.to:], bundleMagic[:])
+	r.start, r.inside = p.to, 0
+	if r.head == KeyedHead {
+		putHead(d.arena[p.to:], Keyed, r.key)
+	} else {
+		copy(d.arena[p.to:], bundleMagic[:])
+	}
+	p.to += r.head
 }
 
 // bundled adds b to the open bundle, which has room for it.
@@ -170,7 +197,9 @@ func (d *Datagrams) bundled(r *run, p *piece, b []byte) {
 	p.to += lengthLen
 	p.to += copy(d.arena[p.to:p.end], b)
 	r.packets++
+	r.inside++
 	r.payload += len(b)
+	r.odd = r.odd || len(b) != r.size
 	d.n++
 }
 
@@ -306,7 +335,11 @@ send:
 	counts.TxBytes.Add(uint64(bytes))
 	counts.TxDrops.Add(uint64(d.n - sent))
 	for i := range d.runs[:d.nruns] {
-		d.slots[d.runs[i].slot] = 0
+		r := &d.runs[i]
+		d.slots[r.slot] = 0
+		if d.join && r.head == KeyedHead && r.packets > 1 && !r.odd { // runs do for these
+			d.peers.even(r.to)
+		}
 	}
 	d.n, d.nruns, d.nparts, d.tip, d.last = 0, 0, 0, 0, 0
 	return sent
@@ -321,7 +354,7 @@ func (d *Datagrams) sendSingly(r *run, fd int, bytes, failures *int, refused fun
 			d.single.SetTo(0, d.arena[from:end], r.to, d.v6)
 			_, err := d.single.Send(fd, 0, 1)
 			if err == nil {
-				packets, payload := d.carries(d.arena[from:end])
+				packets, payload := r.carries(d.arena[from:end])
 				sent += packets
 				*bytes += payload
 				from = end
@@ -342,12 +375,12 @@ func (d *Datagrams) sendSingly(r *run, fd int, bytes, failures *int, refused fun
 	}
 }
 
-// carries returns how many packets and bytes of them a datagram has.
-func (d *Datagrams) carries(b []byte) (packets, payload int) {
-	if d.bundle == 0 {
+// carries returns how many packets and bytes of them a datagram of a run has.
+func (r *run) carries(b []byte) (packets, payload int) {
+	if r.bundle == 0 {
 		return 1, len(b)
 	}
-	for p, at, ok := NextInBundle(b, 0); ok; p, at, ok = NextInBundle(b, at) {
+	for p, at, ok := NextInBundle(b, r.head); ok; p, at, ok = NextInBundle(b, at) {
 		packets++
 		payload += len(p)
 	}
@@ -357,7 +390,5 @@ func (d *Datagrams) carries(b []byte) (packets, payload int) {
 // hash returns the slot where the search for an address begins. Whoever finds addresses that share one makes a search look at no more
 // than what there can be.
 func hash(to netip.AddrPort) uint8 {
-	a := to.Addr().As16()
-	h := binary.NativeEndian.Uint64(a[:8]) ^ binary.NativeEndian.Uint64(a[8:])*0x9e3779b97f4a7c15 ^ uint64(to.Port())<<32
-	return uint8(h * 0x9e3779b97f4a7c15 >> 57) // 7 bits: the slots
+	return uint8(spread(to) >> 57) // 7 bits: the slots
 }
