@@ -17,7 +17,7 @@ func TestPeer(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", path, "../cmd/click").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	list, err := Select([]string{"graph-source-sink", "graph-queue", "graph-filter", "graph-iprouter"})
+	list, err := Select([]string{"graph-source-sink", "graph-queue", "graph-filter", "graph-classify", "graph-iprouter"})
 	if err != nil {
 		t.Fatal(err)
 	}

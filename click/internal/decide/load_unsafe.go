@@ -43,7 +43,7 @@ func (p *Program) walkAll(c *crowd, results []uint16) {
 	for {
 		who := c.who[here.lo:here.hi]
 		i := here.step
-		for i >= 0 && len(who) > apart && p.steps[i].table == nil {
+		for i >= 0 && len(who) > apart {
 			s := &p.steps[i]
 			var yes int
 			if len(who) == c.n {
@@ -137,22 +137,6 @@ func (p *Program) walk(c *crowd, k int, i int32) int32 {
 	k &= together - 1
 	for i >= 0 {
 		s := &p.steps[i]
-		if t := s.table; t != nil {
-			best := int32(len(t.yes))
-			for j := range t.shapes {
-				h := &t.shapes[j]
-				if h.first >= best {
-					break
-				}
-				if n := h.find(*(*uint32)(unsafe.Add(c.at[h.base&3][k], h.off))&h.mask, s.from, t.again); n > 0 {
-					best = min(best, n-1)
-				}
-			}
-			if i = s.no; int(best) < len(t.yes) {
-				i = t.yes[best]
-			}
-			continue
-		}
 		if *(*uint32)(unsafe.Add(c.at[s.base&3][k], s.off))&s.mask == s.value {
 			i = s.yes
 		} else {
@@ -160,4 +144,52 @@ func (p *Program) walk(c *crowd, k int, i int32) int32 {
 		}
 	}
 	return i
+}
+
+// matchAll finds the results for all of c.
+func (t *table) matchAll(c *crowd, results []uint16) {
+	for k := range c.n {
+		best := len(t.then) - 1
+		for i := range t.shapes {
+			s := &t.shapes[i]
+			if s.first >= best {
+				break
+			}
+			best = min(best, s.rule(c, k))
+		}
+		if t.rest != nil {
+			best = min(best, int(^t.rest.walk(c, k, t.rest.start)))
+		}
+		results[c.to[k&(together-1)]] = t.then[best]
+	}
+	c.n = 0
+}
+
+// rule returns the first rule of a shape for packet k, or a large number.
+func (s *shape) rule(c *crowd, k int) int {
+	var values [maxWords]uint32
+	h := uint64(0)
+	k &= together - 1
+	for i, w := range s.words {
+		v := *(*uint32)(unsafe.Add(c.at[w.base&3][k], w.off)) & w.mask
+		values[i&(maxWords-1)] = v
+		h = mix(h, v)
+	}
+	n := len(s.words)
+	for at := s.at(h); ; {
+		e := s.slots[at : at+1+n]
+		same := uint32(0)
+		for i, v := range e[1:] {
+			same |= v ^ values[i&(maxWords-1)]
+		}
+		if e[0] == 0 {
+			return maxNodes
+		}
+		if same == 0 {
+			return int(e[0]) - 1
+		}
+		if at += len(e); at == len(s.slots) {
+			at = 0
+		}
+	}
 }

@@ -108,10 +108,9 @@ type Program struct {
 	start int32
 	none  int
 
-	steps   []step        // of nodes, at the same places
-	need    [numBases]int // bytes that a packet must have behind each base so that steps need not look
-	least   [numBases]int // what the place of each base must be at least: it must be known if a step looks there
-	careful bool          // steps must look in any case
+	steps []step // of nodes, at the same places
+	bounds
+	table *table // finds the same; nil for short programs
 }
 
 type compiler struct{ nodes []node }
@@ -119,8 +118,16 @@ type compiler struct{ nodes []node }
 // maxNodes bounds what patterns of a hostile configuration can make.
 const maxNodes = 1 << 20
 
-// Compile makes a program that yields the result of the first rule that holds, or none.
+// Compile makes a program that yields the result of the first rule that holds, or none. Results are at most 65,535.
 func Compile(rules []Rule, none int) (*Program, error) {
+	p, err := compile(rules, none)
+	if err == nil && len(p.nodes) >= tableNodes {
+		p.table = tabulate(rules, none)
+	}
+	return p, err
+}
+
+func compile(rules []Rule, none int) (*Program, error) {
 	c := &compiler{}
 	next := ^int32(none)
 	for i := len(rules) - 1; i >= 0; i-- {

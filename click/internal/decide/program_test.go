@@ -137,8 +137,8 @@ func TestProgramsMeanTheirExpressions(t *testing.T) {
 	}
 }
 
-// Chains of many tests, which become tables, mean what a walk over the nodes finds, wherever packets end.
-func TestTablesMeanTheirChains(t *testing.T) {
+// Lists of many rules, which become tables, mean their expressions wherever packets end.
+func TestTablesMeanTheirRules(t *testing.T) {
 	pool, err := packet.NewPool(packet.PoolSpec{Frames: 4})
 	if err != nil {
 		t.Fatal(err)
@@ -147,23 +147,36 @@ func TestTablesMeanTheirChains(t *testing.T) {
 	c := pool.Cache(0)
 	r := rand.New(rand.NewPCG(3, 4))
 	masks := []uint32{0xff, 0xff00, 0xf0f, 0xffff0000, 0xffffffff}
-	tables, inside := 0, 0
-	for range 300 {
+	tables, rests := 0, 0
+	for range 16 {
 		var rules []Rule
-		kinds := 1 + r.IntN(4)
-		some := func() Test {
-			m := masks[r.IntN(kinds)]
-			return Test{Base: Base(r.IntN(2)) * Transport, Off: 2 * r.IntN(kinds), Mask: m, Value: r.Uint32() & m & 0x03030303}
+		var forms []Test
+		for range 1 + r.IntN(3) {
+			forms = append(forms, Test{Base: Base(r.IntN(2)) * Transport, Off: 2 * r.IntN(4), Mask: masks[r.IntN(len(masks))]})
 		}
-		for i := range 20 + r.IntN(100) {
+		some := func() Test {
+			x := forms[r.IntN(len(forms))]
+			x.Value = r.Uint32() & x.Mask & 0x07070707
+			return x
+		}
+		odd := r.IntN(3)
+		for i := range 60 + r.IntN(200) {
 			x := Expr(some())
-			switch r.IntN(6) {
+			switch r.IntN(8) {
 			case 0:
 				x = And{x, some()}
 			case 1:
-				x = And{x, Not{some()}}
+				x = Or{x, And{some(), Or{some(), some()}}}
 			case 2:
-				x = Or{x, some()}
+				if odd > 0 {
+					x = And{x, Not{some()}}
+				}
+			case 3:
+				if odd > 1 {
+					x = Opposite{x}
+				}
+			case 4:
+				x = Const(r.IntN(800) == 0)
 			}
 			rules = append(rules, Rule{x, i})
 		}
@@ -171,17 +184,16 @@ func TestTablesMeanTheirChains(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := range prog.steps {
-			if s := &prog.steps[i]; s.table != nil && s.from == 0 {
-				tables++
-			} else if s.table != nil {
-				inside++
+		if prog.table != nil {
+			tables++
+			if prog.table.rest != nil {
+				rests++
 			}
 		}
-		for range 60 {
+		for range 400 {
 			d := make([]byte, 4+r.IntN(12))
 			for i := range d {
-				d[i] = byte(r.IntN(4))
+				d[i] = byte(r.IntN(8))
 			}
 			want := 999
 			for _, k := range rules {
@@ -198,8 +210,8 @@ func TestTablesMeanTheirChains(t *testing.T) {
 			c.Free(p)
 		}
 	}
-	if tables < 50 || inside < 500 {
-		t.Fatalf("%d tables, %d steps within them: the test says little", tables, inside)
+	if tables < 8 || rests < 2 || tables-rests < 2 {
+		t.Fatalf("%d tables, %d with a rest: the test says little", tables, rests)
 	}
 }
 
