@@ -15,7 +15,7 @@ import (
 func buildCommand() *cobra.Command {
 	var debug bool
 	c := &cobra.Command{
-		Use: "build [FILE.c | DIR]...", Short: "Compile capsules from C",
+		Use: "build [FILE.c | DIR]...", Short: "Compile capsules and graph elements from C",
 		Long: `Compiles each C file, or all in each directory (the present one if none is named), to a module beside it with the
 suffix .wasm, and shows whether nodes accept it. It needs clang with the WebAssembly target and its linker; the
 variable JANOS_CLANG chooses one. A line of the source may say how it wants to be built:
@@ -23,6 +23,8 @@ variable JANOS_CLANG chooses one. A line of the source may say how it wants to b
   /* janos:build pages=16 stack=8192 */
 
 pages is the most memory in units of 64 KiB (default 1), stack the bytes of C stack (default 4096).
+
+A source that includes janos_element.h is an element for graphs (Wasm, docs/elements-howto.md), any other a capsule.
 
 With --debug the module keeps the names of its functions and the lines of its source, which janos capsule check, debug and profile show. Nodes
 take it as well, and leave all that out before an engine sees it; but it is larger to send, and has another fingerprint.`,

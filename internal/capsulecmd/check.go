@@ -18,6 +18,8 @@ import (
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/sdk/abi"
+	"github.com/janos-os/janos/sdk/abi/elem"
+	"github.com/janos-os/janos/vm"
 	"github.com/janos-os/janos/vm/gate"
 	"github.com/janos-os/janos/vm/symbol"
 )
@@ -31,6 +33,7 @@ type report struct {
 	Refusal  *refusal `json:"refusal,omitempty"`
 
 	Class      string   `json:"class,omitempty"`
+	Element    bool     `json:"element,omitempty"` // of graphs; else a capsule
 	WindowSize uint32   `json:"window_size,omitempty"`
 	WindowMin  uint32   `json:"window_min,omitempty"`
 	StateSize  uint16   `json:"state_size,omitempty"`
@@ -184,7 +187,15 @@ func examine(file string, code []byte) *report {
 	e, err := newEngine(nil)
 	if err == nil {
 		defer e.close()
-		code, lerr := e.engine.Load(code, e.class, nil)
+		class := e.class
+		if _, ok := m.Constant(elem.ExportElement); ok {
+			r.Element = true
+			if class, err = e.engine.NewClass(vm.ClassSpec{Name: "element", Element: true}); err != nil {
+				r.refuse(err)
+				return r
+			}
+		}
+		code, lerr := e.engine.Load(code, class, nil)
 		if err = lerr; err == nil {
 			man := code.Manifest()
 			code.Release()
@@ -276,10 +287,19 @@ func (r *report) print(w io.Writer, long bool) {
 	}
 	lim := gate.HandlerLimits()
 	fmt.Fprintf(w, "%s: accepted\n", r.File)
-	fmt.Fprintf(w, "  class    %s\n", r.Class)
+	if r.Element {
+		fmt.Fprintf(w, "  element  %s\n", r.Class)
+	} else {
+		fmt.Fprintf(w, "  class    %s\n", r.Class)
+	}
 	fmt.Fprintf(w, "  code     %s, %d bytes of at most %d\n", r.Code, r.Bytes, lim.Module)
-	fmt.Fprintf(w, "  window   %d bytes, capsules with less than %d are not evaluated\n", r.WindowSize, r.WindowMin)
+	what := "capsules"
+	if r.Element {
+		what = "packets"
+	}
+	fmt.Fprintf(w, "  window   %d bytes, %s with less than %d are not evaluated\n", r.WindowSize, what, r.WindowMin)
 	switch {
+	case r.Element:
 	case r.StateSize == 0:
 		fmt.Fprintf(w, "  state    none declared\n")
 	case len(r.StateKey) == 0:
