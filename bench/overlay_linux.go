@@ -149,14 +149,13 @@ func (l *overlayLinks) driver(o *overlay) func(e *Env, peers int, mixed bool) er
 }
 
 func (o *overlay) driver(l *overlayLinks, peers int, mixed bool) error {
-	for i := range overlayBatch {
+	if o.cache.AllocBatch(packet.Node, &o.batch, overlayBatch) < overlayBatch {
+		return errNoFrame
+	}
+	for i, p := range o.batch.Packets() {
 		d, peer := o.packet(i, peers, mixed)
-		p := o.cache.AllocFrom(packet.Node, d)
-		if p == nil {
-			return errNoFrame
-		}
+		copy(p.Put(len(d)), d)
 		p.Anno.Dst, p.Anno.DstPort = l.addrs[peer].Addr(), l.addrs[peer].Port()
-		o.batch.Append(p)
 	}
 	l.from.Send(o.cache, &o.batch)
 	l.from.Flush(o.cache)

@@ -400,17 +400,27 @@ func (l *Link) open(c *packet.Cache, b *packet.Batch, bundle []byte) bool {
 
 // Send implements nodeos.Link.
 func (l *Link) Send(c *packet.Cache, b *packet.Batch) {
-	for _, p := range b.Packets() {
-		// Mapped addresses are those of version 4, as on reception.
-		to := netip.AddrPortFrom(p.Anno.Dst.Unmap(), p.Anno.DstPort)
-		if to.Port() == 0 || !to.Addr().IsValid() || p.Len() > l.info.MTU || !l.v6 && !to.Addr().Is4() {
+	var to netip.AddrPort        // of the packet before
+	known, taken := false, false // it can be reached; that packet was put to be sent
+	for i, p := range b.Packets() {
+		a := &p.Anno
+		if i == 0 || a.DstPort != to.Port() || a.Dst != to.Addr() {
+			to, taken = netip.AddrPortFrom(a.Dst, a.DstPort), false
+			known = a.DstPort != 0 && a.Dst.IsValid() && (l.v6 || a.Dst.Unmap().Is4())
+		} else if taken && l.out.More(p.Data()) {
+			continue
+		}
+		if !known || p.Len() > l.info.MTU {
 			l.counts.TxDrops.Add(1)
 			continue
 		}
-		if !l.out.Put(p.Data(), to) {
+		// Mapped addresses are those of version 4, as on reception.
+		dst := netip.AddrPortFrom(a.Dst.Unmap(), a.DstPort)
+		if !l.out.Put(p.Data(), dst) {
 			l.Flush(c)
-			l.out.Put(p.Data(), to) // the longest there is fits an empty one
+			l.out.Put(p.Data(), dst) // the longest there is fits an empty one
 		}
+		taken = true
 	}
 	c.FreeBatch(b)
 }

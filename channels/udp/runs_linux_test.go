@@ -116,6 +116,32 @@ func TestRuns(t *testing.T) {
 	}
 }
 
+// TestDroppedBetween drops packets to an address before there was one to it: the next one goes there all the same, and not where the last one went.
+func TestDroppedBetween(t *testing.T) {
+	n := conformance.NewNode(t)
+	c := n.Pool().Cache(0)
+	a, x, y := open(t, n, "127.0.0.1:0", map[string]string{"mtu": "100"}), open(t, n, "127.0.0.1:0", nil), open(t, n, "127.0.0.1:0", nil)
+	var b packet.Batch
+	b.Append(to(c, x.local, payload(1, 64)))
+	b.Append(to(c, y.local, payload(2, 101))) // too long
+	b.Append(to(c, y.local, payload(3, 64)))
+	b.Append(to(c, y.local, payload(4, 64)))
+	b.Append(to(c, x.local, payload(5, 64)))
+	a.Send(c, &b)
+	a.Flush(c)
+	for _, e := range []struct {
+		at   *Link
+		want [][]byte
+	}{{x, [][]byte{payload(1, 64), payload(5, 64)}}, {y, [][]byte{payload(3, 64), payload(4, 64)}}} {
+		if got := receive(t, e.at, c, 2); !slices.EqualFunc(got, e.want, bytes.Equal) {
+			t.Errorf("%x, want %x", got, e.want)
+		}
+	}
+	if st := a.Stats(); st.TxDrops != 1 || st.TxPackets != 4 {
+		t.Errorf("%+v", st)
+	}
+}
+
 // run sends one run through a socket of its own, cut by the kernel.
 func run(t *testing.T, dst *Link, n, segment, last int) (want [][]byte) {
 	t.Helper()

@@ -122,6 +122,32 @@ func (d *Datagrams) Put(b []byte, to netip.AddrPort) bool {
 	return d.begin(b, to, slot)
 }
 
+// More is Put for a packet to the address of the last one that was put, if it is as long as those of its run and there is room beside them. It returns
+// false, and takes nothing, otherwise.
+func (d *Datagrams) More(b []byte) bool {
+	r := &d.runs[d.last]
+	n := len(b)
+	if d.n == 0 || n != r.segment || r.bundle != 0 || n == 0 || r.count == d.most || r.full || !d.join || r.bytes+n > maxRunBytes || d.n == maxPackets {
+		return false
+	}
+	p := &d.pieces[r.final]
+	if n > p.end-p.to {
+		if p.end != d.tip || p.to+n > len(d.arena) {
+			return false
+		}
+		p.end = p.to + n
+		d.tip = p.end
+	}
+	copy(d.arena[p.to:p.to+n], b)
+	p.to += n
+	r.bytes += n
+	r.count++
+	r.packets++
+	r.payload += n
+	d.n++
+	return true
+}
+
 // find returns the newest run to an address, or nil, and the slot of the address.
 func (d *Datagrams) find(to netip.AddrPort) (r *run, slot uint8) {
 	if d.nruns > 0 && d.runs[d.last].to == to {
