@@ -38,11 +38,11 @@ type OutsideInstance interface {
 }
 
 // Span names the arguments of a host function by which the guest gives it bytes of its memory. Outside, these are all that Instance.Memory
-// finds during the call: what is read is copied beforehand, what is written is copied afterwards.
+// finds during the call: it is a copy, and what is written is copied back afterwards.
 type Span struct {
 	Addr, Len int    // which arguments are the address and the number of bytes
 	Max       uint32 // most bytes that the function looks at or writes; at most MaxSpan
-	Write     bool   // the function writes there, and does not read
+	Write     bool   // the function writes there
 }
 
 // MaxSpan is the most bytes that a call from outside may name at one place.

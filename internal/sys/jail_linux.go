@@ -67,6 +67,12 @@ func Signal(fd int) {
 	_, _, _ = unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&one[0])), 8)
 }
 
+// Drain makes an eventfd that does not block unreadable.
+func Drain(fd int) {
+	var b [8]byte
+	_, _, _ = unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), 8)
+}
+
 // allThreads makes a system call on every thread of the process; in programs with cgo, which tests under the race detector are, it makes it on the
 // calling thread and returns ENOTSUP.
 func allThreads(trap, a1, a2, a3 uintptr) error {

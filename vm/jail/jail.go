@@ -593,14 +593,15 @@ func (p *process) class(c *vm.Class) (*classRef, error) {
 
 // watch looks after a process until gone is closed: what does not answer, and what works without work, is killed.
 func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, error)) {
-	tick := time.NewTicker(p.j.spec.Hang / 4)
+	period := p.j.spec.Hang / 4
+	tick := time.NewTicker(period)
 	defer tick.Stop()
 	type seen struct {
 		moved uint32
 		still int
 	}
 	lanes := make([]seen, len(p.queues))
-	idle, before := 0, time.Duration(0)
+	var idle, before time.Duration
 	for {
 		select {
 		case <-gone:
@@ -627,14 +628,14 @@ func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, err
 		}
 		p.cpu.Store(int64(used))
 		// Compilation in the background and garbage collection come to an end.
-		if delta := used - before; busy || delta < p.j.spec.Hang/8 {
+		if idle = max(0, idle+used-before-period/10); busy {
 			idle = 0
-		} else if idle++; idle > idleTicks {
-			p.kill(errs.New(errs.Limit, "it uses the processor without having been asked anything"))
+		} else if idle > max(2*p.j.spec.Hang, idleLeast) {
+			p.kill(errs.New(errs.Limit, "it used the processor for %s without having been asked anything", idle.Round(time.Millisecond)))
 		}
 		before = used
 	}
 }
 
-// idleTicks is for how many quarters of Spec.Hang in succession a worker may be at work without work.
-const idleTicks = 8
+// idleLeast is the least processor time that a worker may use, beside a tenth of the time, without having been asked anything.
+const idleLeast = 500 * time.Millisecond

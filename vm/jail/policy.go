@@ -14,7 +14,7 @@ type Call struct {
 	nr   uint32
 }
 
-// Arg is what an argument of a system call has to be. The upper half of its 64 bits must be zero unless it is Any above.
+// Arg is what an argument of a system call has to be. The upper half of its 64 bits must be zero unless Upper says otherwise.
 type Arg struct {
 	Index int      `json:"index"`
 	Mask  uint32   `json:"mask"`  // which bits are looked at
@@ -80,6 +80,9 @@ func calls(p *policy) []Call {
 		{Name: "getpid", Why: "before the next"},
 		{Name: "tgkill", Args: []Arg{exactly(0, "to itself", p.pid), exactly(2, "SIGURG", sigURG)}, Why: "interrupting its own threads for the garbage collection"},
 		{Name: "rt_sigreturn", Why: "after that"},
+		{Name: "gettid", Why: "a thread that was just being made when the process was sealed"},
+		{Name: "rt_sigprocmask", Why: "the same; no more are made"},
+		{Name: "sigaltstack", Why: "the same"},
 		{Name: "restart_syscall", Why: "going on after it was stopped and continued"},
 		{Name: "exit_group", Why: "ending"},
 	}
@@ -121,7 +124,7 @@ type inst struct {
 	k      uint32
 }
 
-// filter translates a list to a program that kills the process for everything that is not on it, another processor's calls included.
+// filter translates a list to a program that gives one answer, to kill the process, to everything that is not on it, another processor's calls included.
 //
 //	load arch; is it ours?            no: kill
 //	load number; is it x32?          yes: kill
@@ -131,15 +134,15 @@ type inst struct {
 //	  allow
 //	...
 //	kill
-func filter(list []Call) ([]inst, error) {
+func filter(list []Call, answer uint32) ([]inst, error) {
 	prog := []inst{
 		{opLoad, 0, 0, offArch},
 		{opJeq, 1, 0, auditArch},
-		{opRet, 0, 0, retKill},
+		{opRet, 0, 0, answer},
 		{opLoad, 0, 0, offNumber},
 	}
 	if x32Bit != 0 {
-		prog = append(prog, inst{opJge, 0, 1, x32Bit}, inst{opRet, 0, 0, retKill})
+		prog = append(prog, inst{opJge, 0, 1, x32Bit}, inst{opRet, 0, 0, answer})
 	}
 	seen := map[uint32]bool{}
 	for i := range list {
@@ -148,7 +151,7 @@ func filter(list []Call) ([]inst, error) {
 			return nil, fmt.Errorf("vm/jail: system call %s is in the list twice, or has no name", c.Name)
 		}
 		seen[c.nr] = true
-		body, err := c.body()
+		body, err := c.body(answer)
 		if err != nil {
 			return nil, err
 		}
@@ -158,11 +161,11 @@ func filter(list []Call) ([]inst, error) {
 		prog = append(prog, inst{opJeq, 0, uint8(len(body)), c.nr})
 		prog = append(prog, body...)
 	}
-	return append(prog, inst{opRet, 0, 0, retKill}), nil
+	return append(prog, inst{opRet, 0, 0, answer}), nil
 }
 
 // body checks the arguments of a call and ends with allow or kill. The number is loaded when it begins, and needed no more.
-func (c *Call) body() ([]inst, error) {
+func (c *Call) body(answer uint32) ([]inst, error) {
 	var b []inst
 	for _, a := range c.Args {
 		if a.Index < 0 || a.Index > 5 || len(a.In) == 0 || len(a.In) > 100 {
@@ -170,7 +173,7 @@ func (c *Call) body() ([]inst, error) {
 		}
 		at := uint32(offArgs + 8*a.Index)
 		if !a.Upper {
-			b = append(b, inst{opLoad, 0, 0, at + 4}, inst{opJeq, 1, 0, 0}, inst{opRet, 0, 0, retKill})
+			b = append(b, inst{opLoad, 0, 0, at + 4}, inst{opJeq, 1, 0, 0}, inst{opRet, 0, 0, answer})
 		}
 		b = append(b, inst{opLoad, 0, 0, at})
 		if a.Mask != ^uint32(0) {
@@ -180,7 +183,7 @@ func (c *Call) body() ([]inst, error) {
 		for k, v := range in {
 			b = append(b, inst{opJeq, uint8(len(in) - k), 0, v})
 		}
-		b = append(b, inst{opRet, 0, 0, retKill})
+		b = append(b, inst{opRet, 0, 0, answer})
 	}
 	return append(b, inst{opRet, 0, 0, retAllow}), nil
 }

@@ -73,10 +73,7 @@ func pollIn(fd int, limit time.Duration) bool {
 	}
 }
 
-func drain(fd int) {
-	var b [8]byte
-	_, _ = unix.Read(fd, b[:])
-}
+func drain(fd int) { sys.Drain(fd) }
 
 // newMemory makes the memory that is shared: a file without a name that nobody can make shorter, or longer.
 func newMemory(n int) (fd int, mem []byte, err error) {

@@ -369,11 +369,7 @@ func (q *Queue) serve() error {
 			return errs.New(errs.Corrupt, "it calls host function %d with a view of %d bytes, at most %d", fn, size, s.Max)
 		}
 		b := q.data[at : at+int(size) : at+int(size)]
-		if s.Write {
-			clear(b)
-		} else {
-			copy(b, m[callData+at:])
-		}
+		copy(b, m[callData+at:])
 		views = append(views, vm.View{Addr: le.Uint32(v), Data: b})
 		at += int(size)
 	}

@@ -19,25 +19,33 @@ import (
 	"github.com/janos-os/janos/internal/sys"
 )
 
-// seal takes everything from the process that it does not need any more, in an order in which each step is still allowed to it. After it only the calls of the list are
-// left, and no guest has been here before.
+// seal takes everything from the process that it does not need any more. After it only the calls of the list are left, and no guest has been here before.
 func (w *worker) seal() (*Sealed, error) {
+	s, p, err := w.confine()
+	if err != nil {
+		return nil, err
+	}
+	return s, bar(s, p, retKill)
+}
+
+// confine is all of seal but the list of calls, in an order in which each step is still allowed to the process.
+func (w *worker) confine() (*Sealed, *policy, error) {
 	s := &Sealed{}
 	w.threads()
 	inherited, err := descriptors()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	space, err := addressSpace()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	// When the machine runs out of memory, this process is to go before the node.
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0); err != nil {
 		s.Missing = append(s.Missing, fmt.Sprintf("first to go when memory is short: %v", err))
 	}
 	if err := w.root(s); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if w.Nobody { // which takes the capabilities from all threads
 		if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(nobody, nobody, nobody), syscall.Setresuid(nobody, nobody, nobody)); err != nil {
@@ -47,17 +55,17 @@ func (w *worker) seal() (*Sealed, error) {
 	if err := sys.DropCapabilities(); errors.Is(err, unix.ENOTSUP) && !w.Nobody {
 		s.Missing = append(s.Missing, "no capabilities in its own namespaces: the program was built with cgo")
 	} else if err != nil && !errors.Is(err, unix.ENOTSUP) {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("not dumpable: %w", err)
+		return nil, nil, fmt.Errorf("not dumpable: %w", err)
 	}
 	if err := sys.DieWithParent(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	life := []unix.PollFd{{Fd: fdLife}}
 	if n, _ := unix.Poll(life, 0); n > 0 {
-		return nil, errs.New(errs.Dead, "the node ended before its worker was ready")
+		return nil, nil, errs.New(errs.Dead, "the node ended before its worker was ready")
 	}
 	p := &policy{pid: uint32(os.Getpid()), compile: w.engine.Compiler() == nil}
 	p.writes = append(p.writes, 2)
@@ -65,7 +73,7 @@ func (w *worker) seal() (*Sealed, error) {
 		p.writes = append(p.writes, uint32(e))
 	}
 	if err := unix.SetNonblock(2, true); err != nil {
-		return nil, fmt.Errorf("standard error: %w", err)
+		return nil, nil, fmt.Errorf("standard error: %w", err)
 	}
 	for fd, what := range inherited {
 		switch {
@@ -82,22 +90,27 @@ func (w *worker) seal() (*Sealed, error) {
 		p.reads = []uint32{^uint32(0)} // none
 	}
 	if err := w.limits(space); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	return s, p, nil
+}
+
+// bar leaves the process the calls of its list. What is not on it gets an answer of the filter, which is that the process is killed, but for tests.
+func bar(s *Sealed, p *policy, answer uint32) error {
 	list := calls(p)
-	prog, err := filter(list)
+	prog, err := filter(list, answer)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	s.Calls, s.Filter = len(list), len(prog)
 	if err := sys.NoNewPrivs(); err != nil {
-		return nil, err
+		return err
 	}
 	raw := make([]unix.SockFilter, len(prog))
 	for i, in := range prog {
 		raw[i] = unix.SockFilter{Code: in.code, Jt: in.jt, Jf: in.jf, K: in.k}
 	}
-	return s, sys.Seccomp(raw)
+	return sys.Seccomp(raw)
 }
 
 // threads has the runtime make, while it may, all that it will ever need: its threads, which wait for work afterwards, and its poller.

@@ -179,6 +179,25 @@ func putOut(b []byte, o *abi.Out) {
 	}
 }
 
+// putManifest writes a manifest as modules have it.
+func putManifest(m *abi.Manifest) []byte {
+	b := make([]byte, abi.ManifestSize)
+	le.PutUint32(b[abi.ManifestABIOff:], abi.Version)
+	le.PutUint32(b[abi.ManifestSizeOff:], abi.ManifestSize)
+	le.PutUint32(b[abi.ManifestWindowSizeOff:], m.WindowSize)
+	le.PutUint32(b[abi.ManifestWindowMinOff:], m.WindowMin)
+	le.PutUint32(b[abi.ManifestStateSpaceOff:], m.StateSpace)
+	le.PutUint16(b[abi.ManifestStateSizeOff:], m.StateSize)
+	le.PutUint16(b[abi.ManifestKeyPartsOff:], uint16(len(m.Key)))
+	for i, k := range m.Key {
+		p := b[abi.ManifestKeyOff+i*abi.KeyPartSize:]
+		le.PutUint16(p[abi.KeyPartOffsetOff:], k.Offset)
+		le.PutUint16(p[abi.KeyPartLengthOff:], k.Length)
+	}
+	copy(b[abi.ManifestNameOff:abi.ManifestNameOff+abi.NameMax], m.Name)
+	return b
+}
+
 // takeOut copies the out fields of a block that the other side may be writing to: each byte once, counts before what they count.
 func takeOut(to *[abi.BlockSize]byte, from []byte) {
 	_ = from[abi.BlockSize-1]

@@ -30,8 +30,7 @@ func Enter() {
 	if len(os.Args) < 2 || os.Args[1] != command {
 		return
 	}
-	runtime.LockOSThread() // what a thread is asked for stays with it
-	err := work(nil)
+	err := work()
 	fmt.Fprintln(os.Stderr, "jail-worker:", err)
 	os.Exit(1)
 }
@@ -39,6 +38,7 @@ func Enter() {
 // worker is the whole process.
 type worker struct {
 	birth
+	layout layout
 	mem    []byte
 	engine *vm.Engine
 	events []int
@@ -57,36 +57,45 @@ type guest struct {
 	at  *station // of the evaluation under way
 }
 
-// work is the life of a worker. hook, for tests, runs instead of the lanes when it is sealed.
-func work(hook func(w *worker)) error {
-	w := &worker{classes: map[uint32]*vm.Class{}, codes: map[uint32]*vm.Code{}}
-	w.instances.Store(&map[uint32]*guest{})
-	if err := json.Unmarshal([]byte(os.Getenv(birthEnv)), &w.birth); err != nil {
-		return errs.New(errs.Invalid, "%s is started by a node, not by hand: %w", command, err)
-	}
-	l := &layout{window: w.Window, lanes: w.Lanes}
-	var err error
-	if w.mem, err = unix.Mmap(fdMemory, 0, l.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
-		return fmt.Errorf("mapping the memory: %w", err)
-	}
-	for n := range w.Lanes + 1 {
-		w.events = append(w.events, fdEvents+n)
-	}
-	if w.engine, err = vm.NewEngine(vm.EngineSpec{Mode: w.Mode, Clock: clock.NewReal()}); err != nil {
+// work is the life of a worker.
+func work() error {
+	w, err := newWorker()
+	if err != nil {
 		return err
 	}
 	sealed, err := w.seal()
 	if err != nil {
 		return err
 	}
-	if hook != nil {
-		hook(w)
-	}
 	for n := range w.Lanes {
-		s := &station{w: w, lane: l.lane(w.mem, n), event: w.events[n]}
-		go s.run()
+		go w.station(n).run()
 	}
 	return w.control(sealed)
+}
+
+// newWorker makes what the worker needs before it is sealed.
+func newWorker() (*worker, error) {
+	runtime.LockOSThread() // what a thread is asked for stays with it
+	w := &worker{classes: map[uint32]*vm.Class{}, codes: map[uint32]*vm.Code{}}
+	w.instances.Store(&map[uint32]*guest{})
+	if err := json.Unmarshal([]byte(os.Getenv(birthEnv)), &w.birth); err != nil {
+		return nil, errs.New(errs.Invalid, "%s is started by a node, not by hand: %w", command, err)
+	}
+	w.layout = layout{window: w.Window, lanes: w.Lanes}
+	var err error
+	if w.mem, err = unix.Mmap(fdMemory, 0, w.layout.bytes(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, fmt.Errorf("mapping the memory: %w", err)
+	}
+	for n := range w.Lanes + 1 {
+		w.events = append(w.events, fdEvents+n)
+	}
+	w.engine, err = vm.NewEngine(vm.EngineSpec{Mode: w.Mode, Clock: clock.NewReal()})
+	return w, err
+}
+
+// station makes the worker's side of a lane.
+func (w *worker) station(n int) *station {
+	return &station{w: w, lane: w.layout.lane(w.mem, n), event: w.events[n]}
 }
 
 // control answers the requests of the control area.
@@ -215,25 +224,6 @@ func (w *worker) change(id uint32, g *guest) {
 		delete(m, id)
 	}
 	w.instances.Store(&m)
-}
-
-// putManifest writes a manifest as modules have it.
-func putManifest(m *abi.Manifest) []byte {
-	b := make([]byte, abi.ManifestSize)
-	le.PutUint32(b[abi.ManifestABIOff:], abi.Version)
-	le.PutUint32(b[abi.ManifestSizeOff:], abi.ManifestSize)
-	le.PutUint32(b[abi.ManifestWindowSizeOff:], m.WindowSize)
-	le.PutUint32(b[abi.ManifestWindowMinOff:], m.WindowMin)
-	le.PutUint32(b[abi.ManifestStateSpaceOff:], m.StateSpace)
-	le.PutUint16(b[abi.ManifestStateSizeOff:], m.StateSize)
-	le.PutUint16(b[abi.ManifestKeyPartsOff:], uint16(len(m.Key)))
-	for i, k := range m.Key {
-		p := b[abi.ManifestKeyOff+i*abi.KeyPartSize:]
-		le.PutUint16(p[abi.KeyPartOffsetOff:], k.Offset)
-		le.PutUint16(p[abi.KeyPartLengthOff:], k.Length)
-	}
-	copy(b[abi.ManifestNameOff:abi.ManifestNameOff+abi.NameMax], m.Name)
-	return b
 }
 
 // station is the worker's side of a lane, with a goroutine of its own.
@@ -385,10 +375,7 @@ func (s *station) hostCall(in *vm.Instance, fn int, f hostFunc, stack []uint64) 
 		}
 		le.PutUint32(v[4:], uint32(len(b)))
 		views[k] = b
-		if !sp.Write {
-			copy(m[at:], b)
-		}
-		at += len(b)
+		at += copy(m[at:], b) // what is written too: the function may leave some of it as it is
 	}
 	s.calls++
 	l.calls.Store(s.calls)
