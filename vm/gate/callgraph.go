@@ -38,7 +38,7 @@ func (d *decoded) stacks() *Error {
 	}
 	if max := d.cfg.Limits.Stack; deepest > max {
 		f := &d.funcs[at]
-		r := reader{where: f.code.where}
+		r := reader{body: f.code.body}
 		r.fail(errs.Refused, f.start, "nest calls less deeply, split large functions",
 			"the calls below it need %d slots of stack, limit %d", deepest, max)
 		return r.err

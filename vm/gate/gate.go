@@ -128,7 +128,7 @@ func decodeAll(code []byte, cfg *Config) (*decoded, error) {
 	if err := d.decode(code); err != nil {
 		return nil, err
 	}
-	v := validator{seen: map[uint64]bool{}}
+	v := validator{seen: map[uint64]bool{}, stack: make([]operand, 0, 32), frames: make([]frame, 0, 8), locals: make([]Type, 0, 32)}
 	for i := range d.funcs {
 		f := &d.funcs[i]
 		if err := v.run(d, f); err != nil {

@@ -110,6 +110,14 @@ const (
 var sectionNames = [...]string{"custom", "type", "import", "function", "table", "memory", "global", "export",
 	"start", "element", "code", "data", "data count"}
 
+// sectionPlaces are what errors call them.
+var sectionPlaces = func() (p [len(sectionNames)]string) {
+	for i, n := range sectionNames {
+		p[i] = n + " section"
+	}
+	return p
+}()
+
 // place of each section in the order that is prescribed.
 var sectionOrder = [...]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 10}
 
@@ -147,7 +155,7 @@ func (d *decoded) decode(b []byte) *Error {
 		if r.err != nil {
 			break
 		}
-		s := r.sub(n, sectionNames[id]+" section")
+		s := r.sub(n, sectionPlaces[id])
 		if r.err != nil {
 			break
 		}
@@ -190,7 +198,8 @@ func (d *decoded) section(r *reader, id byte) {
 		r.name()
 		r.pos = r.end
 	case secType:
-		for n := r.count("types", 3, lim.Types, "split the module"); n > 0 && r.err == nil; n-- {
+		n := r.count("types", 3, lim.Types, "split the module")
+		for d.types = make([]Sig, 0, n); n > 0 && r.err == nil; n-- {
 			d.types = append(d.types, r.sig(lim))
 		}
 	case secImport:
@@ -240,7 +249,8 @@ func (d *decoded) section(r *reader, id byte) {
 			}
 		}
 	case secGlobal:
-		for n := r.count("globals", 4, lim.Globals, "keep data in memory"); n > 0 && r.err == nil; n-- {
+		n := r.count("globals", 4, lim.Globals, "keep data in memory")
+		for d.globals = make([]global, 0, n); n > 0 && r.err == nil; n-- {
 			g := global{t: r.valueType()}
 			g.mutable = r.flag()
 			g.init = d.constant(r, g.t)
@@ -437,19 +447,19 @@ func (r *reader) noFloats(at int) {
 }
 
 func (d *decoded) exportSection(r *reader) {
+	var seen names
 	n := r.count("exports", 3, d.cfg.Limits.Exports, "link with -fvisibility=hidden, export less")
-	seen := make(map[string]bool, n)
+	d.exports = make([]export, 0, n)
 	for ; n > 0 && r.err == nil; n-- {
 		at := r.pos
 		e := export{name: r.name(), kind: r.byte(), index: r.u32()}
 		if r.err != nil {
 			return
 		}
-		if seen[e.name] {
+		if seen.has(d.exports, e.name) {
 			r.fail(errs.Invalid, at, "", "export %q is there twice", e.name)
 			return
 		}
-		seen[e.name] = true
 		ok := false
 		switch e.kind {
 		case 0:
@@ -467,6 +477,29 @@ func (d *decoded) exportSection(r *reader) {
 		}
 		d.exports = append(d.exports, e)
 	}
+}
+
+// names tells whether an export's name was there before; while there are few, without a map.
+type names struct{ m map[string]bool }
+
+func (n *names) has(list []export, name string) bool {
+	if n.m == nil {
+		if len(list) < 16 {
+			for i := range list {
+				if list[i].name == name {
+					return true
+				}
+			}
+			return false
+		}
+		n.m = map[string]bool{}
+		for i := range list {
+			n.m[list[i].name] = true
+		}
+	}
+	had := n.m[name]
+	n.m[name] = true
+	return had
 }
 
 func (d *decoded) element(r *reader) {
@@ -556,12 +589,19 @@ func (d *decoded) code(r *reader) {
 		f := &d.funcs[i]
 		at := r.pos
 		size := r.u32()
-		r.limit(at, "bytes of function "+strconv.Itoa(i+len(d.imports)), uint64(size), lim.Body, "split the function, or compile with -Os -fno-inline")
+		if size > lim.Body {
+			r.limit(at, "bytes of function "+strconv.Itoa(i+len(d.imports)), uint64(size), lim.Body, "split the function, or compile with -Os -fno-inline")
+		}
 		if r.err != nil {
 			return
 		}
 		f.start, f.size = r.pos, int(size)
-		f.code = r.sub(size, "function "+strconv.Itoa(i+len(d.imports)))
+		if uint64(size) > uint64(r.left()) {
+			r.sub(size, "function "+strconv.Itoa(i+len(d.imports)))
+			return
+		}
+		f.code = r.sub(size, "")
+		f.code.body = i + len(d.imports) + 1
 		c := &f.code
 		var total uint64
 		for g := c.count("groups of locals", 2, 1<<16, ""); g > 0 && c.err == nil; g-- {

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/janos-os/janos/errs"
@@ -14,6 +15,7 @@ type reader struct {
 	pos   int
 	end   int
 	where string
+	body  int // of which function it reads the body, from 1; 0: of none. It stands for where, which takes memory
 	err   *Error
 }
 
@@ -36,6 +38,9 @@ func (r *reader) left() int { return r.end - r.pos }
 
 func (r *reader) fail(kind errs.Kind, at int, remedy, format string, args ...any) {
 	if r.err == nil {
+		if r.body > 0 {
+			r.where = "function " + strconv.Itoa(r.body-1)
+		}
 		r.err = &Error{Kind: kind, Offset: at, Where: r.where, Msg: fmt.Sprintf(format, args...), Remedy: remedy}
 	}
 	r.pos = r.end
@@ -62,12 +67,17 @@ func (r *reader) limit(at int, what string, n uint64, max uint32, remedy string)
 
 func (r *reader) byte() byte {
 	if r.pos >= r.end {
-		r.invalid("unexpected end")
-		return 0
+		return r.none()
 	}
 	c := r.b[r.pos]
 	r.pos++
 	return c
+}
+
+// none is what byte returns at the end.
+func (r *reader) none() byte {
+	r.invalid("unexpected end")
+	return 0
 }
 
 func (r *reader) bytes(n uint32) []byte {
@@ -81,6 +91,10 @@ func (r *reader) bytes(n uint32) []byte {
 }
 
 func (r *reader) u32() uint32 {
+	if r.pos < r.end && r.b[r.pos] < 0x80 { // nearly all are short
+		r.pos++
+		return uint32(r.b[r.pos-1])
+	}
 	var v uint32
 	for shift := 0; ; shift += 7 {
 		at := r.pos
