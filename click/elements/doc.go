@@ -10,6 +10,7 @@ import (
 	_ "github.com/janos-os/janos/click/elements/control"
 	_ "github.com/janos-os/janos/click/elements/device"
 	_ "github.com/janos-os/janos/click/elements/ethernet"
+	_ "github.com/janos-os/janos/click/elements/fast"
 	_ "github.com/janos-os/janos/click/elements/hostip"
 	_ "github.com/janos-os/janos/click/elements/icmp"
 	_ "github.com/janos-os/janos/click/elements/info"

@@ -86,7 +86,7 @@ func TestHandlersAreInHeaders(t *testing.T) {
 		"EtherEncap": "(0x800, 0:0:0:0:0:1, 0:0:0:0:0:2)", "HostEtherFilter": "(0:0:0:0:0:1)", "ARPQuerier": "(1.2.3.4, 0:0:0:0:0:1)",
 		"VLANEncap": "(1)", "EtherVLANEncap": "(0x800, 0:0:0:0:0:1, 0:0:0:0:0:2, 1)", "SetVLANAnno": "(1)", "EtherRewrite": "(0:0:0:0:0:1, 0:0:0:0:0:2)", "StoreEtherAddress": "(0:0:0:0:0:1, src)",
 		"ARPFaker": "(1.2.3.4, 0:0:0:0:0:1, 1.2.3.5, 0:0:0:0:0:2)", "CheckARPHeader": "(DETAILS true)",
-		"IPClassifier": "(-); x -> Idle", "IPInputCombo": "(1)", "IPOutputCombo": "(1, 1.2.3.4, 1500)", "SetIPDSCP": "(1)", "SetIPECN": "(1)", "SetIPAddress": "(1.2.3.4)", "SetRandIPAddress": "(1.0.0.0/8)", "StoreIPAddress": "(src)",
+		"FastClassifier": "(c Classifier - 0); x -> Idle", "IPClassifier": "(-); x -> Idle", "IPInputCombo": "(1)", "IPOutputCombo": "(1, 1.2.3.4, 1500)", "SetIPDSCP": "(1)", "SetIPECN": "(1)", "SetIPAddress": "(1.2.3.4)", "SetRandIPAddress": "(1.0.0.0/8)", "StoreIPAddress": "(src)",
 		"ICMPPingEncap": "(1.2.3.4, 1.2.3.5)", "ICMPIPEncap": "(1.2.3.4, 1.2.3.5, echo)",
 		"CheckIPHeader": "(DETAILS true)", "CheckIPHeader2": "(DETAILS true)", "CheckICMPHeader": "(DETAILS true)", "CheckTCPHeader": "(DETAILS true)", "CheckUDPHeader": "(DETAILS true)",
 		"IPRewriter": "(drop)", "TCPRewriter": "(drop)", "UDPRewriter": "(drop)", "IPAddrRewriter": "(drop)", "IPAddrPairRewriter": "(drop)", "ICMPPingRewriter": "(drop)",

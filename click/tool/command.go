@@ -64,7 +64,7 @@ var input = []option{{'f', "file=", "read the configuration from FILE"}, {'e', "
 var common = []option{{'o', "output=", "write to FILE"}, {'C', "clickpath=", "where require(library) looks"},
 	{0, "help", "print this"}, {'v', "version", "print the version"}}
 
-var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand, &alignCommand}
+var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand, &alignCommand, &fastCommand}
 
 // Names returns the names of all tools.
 func Names() []string {

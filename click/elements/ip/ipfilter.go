@@ -61,25 +61,10 @@ func (e *Filter) Configure(a *click.Args) {
 	for i, arg := range a.List() {
 		text, then := lang.Unquote(arg), i
 		if e.actions {
-			action, rest, _ := strings.Cut(strings.TrimSpace(text), " ")
-			text = rest
-			if strings.TrimSpace(text) == "" {
-				text = "all"
-			}
-			n, err := strconv.Atoi(action)
-			switch {
-			case action == "allow" || action == "pass":
-				then = 0
-			case action == "deny" || action == "drop":
-				then = dropped
-			case err != nil:
-				a.Errorf("pattern %d: unknown slot ID '%s', expected allow, deny or the number of an output", i, action)
+			var err error
+			if then, text, err = ParseAction(text, a.Outputs()); err != nil {
+				a.Errorf("pattern %d: %v", i, err)
 				continue
-			case n < 0 || n >= a.Outputs():
-				a.Errorf("pattern %d: slot '%s' out of range", i, action)
-				continue
-			default:
-				then = n
 			}
 		}
 		x, err := ParsePattern(text, a)
@@ -97,6 +82,29 @@ func (e *Filter) Configure(a *click.Args) {
 	if e.program, err = decide.Compile(e.rules, dropped); err != nil {
 		a.Errorf("%v", err)
 	}
+}
+
+// Dropped is the result of ParseAction for packets that are not to pass. No element has so many outputs.
+const Dropped = dropped
+
+// ParseAction splits a rule of IPFilter into the output that it sends to, one of so many or Dropped, and its pattern.
+func ParseAction(rule string, outputs int) (then int, pattern string, err error) {
+	action, pattern, _ := strings.Cut(strings.TrimSpace(rule), " ")
+	if strings.TrimSpace(pattern) == "" {
+		pattern = "all"
+	}
+	n, err := strconv.Atoi(action)
+	switch {
+	case action == "allow" || action == "pass":
+		return 0, pattern, nil
+	case action == "deny" || action == "drop":
+		return dropped, pattern, nil
+	case err != nil:
+		return 0, "", fmt.Errorf("unknown slot ID '%s', expected allow, deny or the number of an output", action)
+	case n < 0 || n >= outputs:
+		return 0, "", fmt.Errorf("slot '%s' out of range", action)
+	}
+	return n, pattern, nil
 }
 
 // Push implements click.Pusher.

@@ -93,7 +93,8 @@ func Greater(t Test) Expr {
 // Rule is a condition and the result of a program when it is the first to hold.
 type Rule struct {
 	If   Expr
-	Then int // from 0
+	Then int    // from 0
+	Sub  []Rule // instead of Then, the rules that decide further; if none of them holds, none does
 }
 
 type node struct {
@@ -121,7 +122,7 @@ const maxNodes = 1 << 20
 // Compile makes a program that yields the result of the first rule that holds, or none. Results are at most 65,535.
 func Compile(rules []Rule, none int) (*Program, error) {
 	p, err := compile(rules, none)
-	if err == nil && len(p.nodes) >= tableNodes {
+	if err == nil && len(p.nodes) >= tableNodes && !nested(rules) {
 		p.table = tabulate(rules, none)
 	}
 	return p, err
@@ -129,12 +130,9 @@ func Compile(rules []Rule, none int) (*Program, error) {
 
 func compile(rules []Rule, none int) (*Program, error) {
 	c := &compiler{}
-	next := ^int32(none)
-	for i := len(rules) - 1; i >= 0; i-- {
-		next = rules[i].If.emit(c, ^int32(rules[i].Then), next, false)
-		if len(c.nodes) > maxNodes {
-			return nil, fmt.Errorf("the patterns compile to more than %d tests", maxNodes)
-		}
+	next := c.emit(rules, none)
+	if len(c.nodes) > maxNodes {
+		return nil, fmt.Errorf("the patterns compile to more than %d tests", maxNodes)
 	}
 	// Nodes were made from the last test to the first.
 	last := int32(len(c.nodes) - 1)
@@ -152,6 +150,29 @@ func compile(rules []Rule, none int) (*Program, error) {
 	p.optimize()
 	p.prepare()
 	return p, nil
+}
+
+// emit returns where rules begin. It stops when there are too many.
+func (c *compiler) emit(rules []Rule, none int) int32 {
+	next := ^int32(none)
+	for i := len(rules) - 1; i >= 0 && len(c.nodes) <= maxNodes; i-- {
+		then := ^int32(rules[i].Then)
+		if rules[i].Sub != nil {
+			then = c.emit(rules[i].Sub, none)
+		}
+		next = rules[i].If.emit(c, then, next, false)
+	}
+	return next
+}
+
+// nested reports whether a rule has others in the place of its result.
+func nested(rules []Rule) bool {
+	for i := range rules {
+		if rules[i].Sub != nil {
+			return true
+		}
+	}
+	return false
 }
 
 func (t Test) emit(c *compiler, yes, no int32, opposite bool) int32 {

@@ -105,7 +105,7 @@ func TestProgramsMeanTheirExpressions(t *testing.T) {
 	for range 6000 {
 		var rules []Rule
 		for i := range 1 + r.IntN(5) {
-			rules = append(rules, Rule{random(r, 3), i})
+			rules = append(rules, Rule{If: random(r, 3), Then: i})
 		}
 		prog, err := Compile(rules, 9)
 		if err != nil {
@@ -178,7 +178,7 @@ func TestTablesMeanTheirRules(t *testing.T) {
 			case 4:
 				x = Const(r.IntN(800) == 0)
 			}
-			rules = append(rules, Rule{x, i})
+			rules = append(rules, Rule{If: x, Then: i})
 		}
 		prog, err := Compile(rules, 999)
 		if err != nil {
@@ -222,7 +222,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	}
 	defer pool.Close()
 	p := pool.Cache(0).AllocFrom(packet.Node, make([]byte, 64))
-	prog, _ := Compile([]Rule{{And{Test{Off: 0, Mask: 0xff, Value: 1}, Test{Base: Network, Off: 4, Mask: 0xff}}, 0}}, 1)
+	prog, _ := Compile([]Rule{{If: And{Test{Off: 0, Mask: 0xff, Value: 1}, Test{Base: Network, Off: 4, Mask: 0xff}}, Then: 0}}, 1)
 	if n := testing.AllocsPerRun(100, func() { prog.Match(p) }); n != 0 {
 		t.Fatalf("%v allocations", n)
 	}

@@ -119,7 +119,7 @@ func tabulate(rules []Rule, none int) *table {
 		t.then = append(t.then, uint16(r.Then))
 		all, ok := conjunctions(r.If)
 		if !ok {
-			rest = append(rest, Rule{r.If, i})
+			rest = append(rest, Rule{If: r.If, Then: i})
 			continue
 		}
 		var some [][]Test
@@ -129,7 +129,7 @@ func tabulate(rules []Rule, none int) *table {
 			}
 		}
 		if slices.ContainsFunc(some, func(c []Test) bool { return len(c) > maxWords }) {
-			rest = append(rest, Rule{r.If, i})
+			rest = append(rest, Rule{If: r.If, Then: i})
 			continue
 		}
 		tabled++

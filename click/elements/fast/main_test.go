@@ -1,0 +1,9 @@
+package fast
+
+import (
+	"testing"
+
+	"github.com/janos-os/janos/internal/leak"
+)
+
+func TestMain(m *testing.M) { leak.Main(m) }
