@@ -15,6 +15,7 @@ import (
 	_ "github.com/janos-os/janos/click/elements/icmp"
 	_ "github.com/janos-os/janos/click/elements/info"
 	_ "github.com/janos-os/janos/click/elements/ip"
+	_ "github.com/janos-os/janos/click/elements/ip6"
 	_ "github.com/janos-os/janos/click/elements/link"
 	_ "github.com/janos-os/janos/click/elements/rewrite"
 	_ "github.com/janos-os/janos/click/elements/socket"

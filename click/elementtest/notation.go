@@ -20,7 +20,8 @@ import (
 // with the layers from outside inwards: eth SRC DST TYPE (2::1 is short for 2:0:0:0:0:1);
 // arp request|reply SENDER-HW SENDER-IP TARGET-HW TARGET-IP;
 // ip SRC DST with the options ttl N, id N, tos N, proto N, df, frag OFFSET, more, opts HEX, badsum, len N;
-// udp SPORT DPORT; tcp SPORT DPORT FLAGS; icmp TYPE CODE with the option rest HEX; text WORD, zero N and hex DIGITS are payload. Lengths and
+// ip6 SRC DST with the options hlim N, next N, class N, len N;
+// udp SPORT DPORT; tcp SPORT DPORT FLAGS; icmp or icmp6 TYPE CODE with the option rest HEX; text WORD, zero N and hex DIGITS are payload. Lengths and
 // checksums are filled in. Annotations are @paint N, @dst ADDR, @link N, @kind N (packet.LinkKind).
 func Build(c *packet.Cache, o packet.Owner, text string) (*packet.Packet, error) {
 	w := &words{list: strings.Fields(text)}
@@ -34,6 +35,8 @@ func Build(c *packet.Cache, o packet.Owner, text string) (*packet.Packet, error)
 			layers = append(layers, layer{kind: k, head: h})
 		case "ip":
 			layers = append(layers, w.ip())
+		case "ip6":
+			layers = append(layers, w.ip6())
 		case "arp":
 			payload = w.arp()
 		case "udp":
@@ -48,7 +51,7 @@ func Build(c *packet.Cache, o packet.Owner, text string) (*packet.Packet, error)
 			h[12] = 0x50
 			h[13] = byte(w.num())
 			layers = append(layers, layer{kind: k, head: h})
-		case "icmp":
+		case "icmp", "icmp6":
 			h := make([]byte, 8)
 			h[0], h[1] = byte(w.num()), byte(w.num())
 			if w.take("rest") {
@@ -92,8 +95,26 @@ func Build(c *packet.Cache, o packet.Owner, text string) (*packet.Packet, error)
 			if h[10] == 0 && h[11] == 0 {
 				binary.BigEndian.PutUint16(h[10:], demux.Checksum(h))
 			}
-		case "udp":
-			binary.BigEndian.PutUint16(h[4:], uint16(8+len(payload)))
+		case "ip6":
+			binary.BigEndian.PutUint16(h[4:], uint16(len(payload)))
+			if l.length > 0 {
+				binary.BigEndian.PutUint16(h[4:], uint16(l.length))
+			}
+			if h[6] == 59 && i+1 < len(layers) {
+				h[6] = map[string]byte{"udp": 17, "tcp": 6, "icmp6": 58, "ip": 4, "ip6": 41}[layers[i+1].kind]
+			}
+		case "udp", "icmp6":
+			at := 2
+			if l.kind == "udp" {
+				binary.BigEndian.PutUint16(h[4:], uint16(8+len(payload)))
+				at = 6
+			}
+			if i > 0 && layers[i-1].kind == "ip6" { // which has no checksum of its own
+				o := layers[i-1].head
+				next := map[string]uint8{"udp": 17, "icmp6": 58}[l.kind]
+				sum := demux.PseudoSum(netip.AddrFrom16([16]byte(o[8:24])), netip.AddrFrom16([16]byte(o[24:40])), next, len(h)+len(payload))
+				binary.BigEndian.PutUint16(h[at:], demux.Fold(demux.Sum(demux.Sum(sum, h), payload)))
+			}
 		case "icmp":
 			binary.BigEndian.PutUint16(h[2:], demux.Checksum(append(append([]byte{}, h...), payload...)))
 		}
@@ -245,6 +266,33 @@ func (w *words) ip() layer {
 	return l
 }
 
+func (w *words) ip6() layer {
+	h := make([]byte, 40)
+	h[0], h[6], h[7] = 0x60, 59, 64 // 59: no next header
+	src, dst := w.addr(), w.addr()
+	s16, d16 := src.As16(), dst.As16()
+	copy(h[8:], s16[:])
+	copy(h[24:], d16[:])
+	l := layer{kind: "ip6"}
+	for more := true; more && w.err == nil; {
+		switch {
+		case w.take("hlim"):
+			h[7] = byte(w.num())
+		case w.take("next"):
+			h[6] = byte(w.num())
+		case w.take("class"):
+			c := w.num()
+			h[0], h[1] = 0x60|byte(c>>4), byte(c<<4)
+		case w.take("len"):
+			l.length = w.num()
+		default:
+			more = false
+		}
+	}
+	l.head = h
+	return l
+}
+
 func (w *words) arp() []byte {
 	b := []byte{0, 1, 8, 0, 6, 4, 0, 1}
 	switch op := w.next(); op {
@@ -275,7 +323,11 @@ func Describe(format string, p *packet.Packet) string {
 	case "ether":
 		describeEther(&b, d)
 	case "ip":
-		describeIP(&b, d, 0)
+		if len(d) > 0 && d[0]>>4 == 6 {
+			describeIP6(&b, d, 0)
+		} else {
+			describeIP(&b, d, 0)
+		}
 	default:
 		describeData(&b, d)
 	}
@@ -320,12 +372,55 @@ func describeEther(b *strings.Builder, d []byte) {
 	switch {
 	case d[12] == 8 && d[13] == 0:
 		describeIP(b, rest, 0)
+	case d[12] == 0x86 && d[13] == 0xdd:
+		describeIP6(b, rest, 0)
 	case d[12] == 8 && d[13] == 6 && len(rest) >= 28:
 		op := map[byte]string{1: "request", 2: "reply"}[rest[7]]
 		fmt.Fprintf(b, " arp %s %s %d.%d.%d.%d %s %d.%d.%d.%d", op, mac(rest[8:]), rest[14], rest[15], rest[16], rest[17], mac(rest[18:]), rest[24], rest[25], rest[26], rest[27])
 	default:
 		describeData(b, rest)
 	}
+}
+
+func describeIP6(b *strings.Builder, d []byte, depth int) {
+	if len(d) < 40 || d[0]>>4 != 6 {
+		describeData(b, d)
+		return
+	}
+	src, dst := netip.AddrFrom16([16]byte(d[8:24])), netip.AddrFrom16([16]byte(d[24:40]))
+	fmt.Fprintf(b, " ip6 %v %v hlim %d", src, dst, d[7])
+	if c := d[0]<<4 | d[1]>>4; c != 0 {
+		fmt.Fprintf(b, " class %d", c)
+	}
+	if n := int(binary.BigEndian.Uint16(d[4:])); n != len(d)-40 {
+		fmt.Fprintf(b, " len %d", n)
+	}
+	body := d[40:]
+	bad := func() {
+		if depth == 0 && demux.Fold(demux.Sum(demux.PseudoSum(src, dst, d[6], len(body)), body)) != 0 {
+			b.WriteString(" badsum")
+		}
+	}
+	switch {
+	case d[6] == 17 && len(body) >= 8:
+		fmt.Fprintf(b, " udp %d %d", binary.BigEndian.Uint16(body), binary.BigEndian.Uint16(body[2:]))
+		bad()
+		body = body[8:]
+	case d[6] == 58 && len(body) >= 8:
+		fmt.Fprintf(b, " icmp6 %d %d", body[0], body[1])
+		bad()
+		if rest := body[4:8]; rest[0]|rest[1]|rest[2]|rest[3] != 0 {
+			fmt.Fprintf(b, " rest %x", rest)
+		}
+		if body[0] < 128 && depth == 0 {
+			describeIP6(b, body[8:], depth+1)
+			return
+		}
+		body = body[8:]
+	default:
+		fmt.Fprintf(b, " next %d", d[6])
+	}
+	describeData(b, body)
 }
 
 func describeIP(b *strings.Builder, d []byte, depth int) {

@@ -53,8 +53,8 @@ type ARPQuerier struct {
 	bcast    [4]byte // 255.255.255.255 if there is no other
 	poll     time.Duration
 	pollAll  bool
-	own      arpTable
-	t        *arpTable
+	own      table[[4]byte]
+	t        *table[[4]byte]
 	shared   bool
 	causes   [dropCauses]uint64
 	queries  uint64
@@ -216,7 +216,7 @@ func (e *ARPQuerier) resolve(p *packet.Packet) *[6]byte {
 		return nil
 	}
 	now := e.Now()
-	n := e.t.entry(k)
+	n := e.t.enter(k)
 	if e.t.known(n, now) {
 		if e.poll > 0 && now.Sub(n.since) >= e.poll && (!n.asked || now.Sub(n.askedAt) >= queryPause) {
 			dst := n.ether
@@ -240,7 +240,7 @@ func (e *ARPQuerier) resolve(p *packet.Packet) *[6]byte {
 }
 
 // query makes a query that p has caused, if it is time for one.
-func (e *ARPQuerier) query(n *arpEntry, dst [6]byte, p *packet.Packet, due bool) *packet.Packet {
+func (e *ARPQuerier) query(n *entry[[4]byte], dst [6]byte, p *packet.Packet, due bool) *packet.Packet {
 	if !due {
 		return nil
 	}
@@ -254,7 +254,7 @@ func (e *ARPQuerier) query(n *arpEntry, dst [6]byte, p *packet.Packet, due bool)
 	return q
 }
 
-func (e *ARPQuerier) ask(n *arpEntry, dst [6]byte, p *packet.Packet) {
+func (e *ARPQuerier) ask(n *entry[[4]byte], dst [6]byte, p *packet.Packet) {
 	if q := e.query(n, dst, p, true); q != nil {
 		e.ForwardOne(e.queryOut, q)
 	}
@@ -270,7 +270,7 @@ func (e *ARPQuerier) answer(m *arpMessage) {
 }
 
 // flush sends what waited for an entry. What it sends may come back here.
-func (e *ARPQuerier) flush(n *arpEntry) {
+func (e *ARPQuerier) flush(n *entry[[4]byte]) {
 	list := n.pending
 	n.pending = nil
 	e.t.held -= len(list)

@@ -9,7 +9,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "EnsureEther", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &EnsureEther{} },
+		Name: "EnsureEther", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &EnsureEther{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "puts an Ethernet header before IP packets that have none",
 			Text: "An IP packet is one whose network header is marked. If an Ethernet header with the type of its IP version stands before it, the packet is left alone; if there was one that has been stripped, it is put back; " +

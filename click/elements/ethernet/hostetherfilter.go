@@ -7,7 +7,7 @@ import (
 
 func init() {
 	click.Register(click.Class{
-		Name: "HostEtherFilter", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &HostEtherFilter{} },
+		Name: "HostEtherFilter", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &HostEtherFilter{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "keeps packets that are for this host",
 			Text:     "Packets to the address, to broadcast and to multicast addresses pass, and their kind annotation is set. Others, and those that came from the address itself with DROP_OWN, go to output 1 or are dropped.",

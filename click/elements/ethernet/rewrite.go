@@ -12,14 +12,14 @@ const offsetArg = "OFFSET: Where the address is: src, dst, or a number of bytes.
 
 func init() {
 	click.Register(click.Class{
-		Name: "EtherMirror", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &EtherMirror{} },
+		Name: "EtherMirror", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &EtherMirror{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "exchanges source and destination of Ethernet headers",
 			Text: "Packets without both addresses are dropped.", Handlers: []string{"drops (r): Packets dropped."}, Example: "... -> EtherMirror -> ToDevice(eth0);", See: []string{"EtherRewrite"},
 		},
 	})
 	click.Register(click.Class{
-		Name: "EtherRewrite", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &EtherRewrite{} },
+		Name: "EtherRewrite", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &EtherRewrite{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "writes both addresses of Ethernet headers",
 			Text: "The type is left alone. Packets without both addresses are dropped.", Args: []string{srcArg, dstArg},
@@ -27,7 +27,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "StoreEtherAddress", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &StoreEtherAddress{} },
+		Name: "StoreEtherAddress", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &StoreEtherAddress{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "writes an Ethernet address into packets",
 			Text: "Packets that are too short for it go to output 1 or are dropped.", Args: []string{"ADDR: The address.", offsetArg},
@@ -35,7 +35,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "MarkMACHeader", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &MarkMACHeader{} },
+		Name: "MarkMACHeader", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &MarkMACHeader{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "marks the link header",
 			Text:     "Packets that end before the places to be marked are dropped.",

@@ -29,7 +29,7 @@ var (
 
 func init() {
 	click.Register(click.Class{
-		Name: "SetVLANAnno", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &SetVLANAnno{} },
+		Name: "SetVLANAnno", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetVLANAnno{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "sets the VLAN annotation",
 			Args:     append([]string{strings.Replace(tagArgs[0], "; or ANNO, which takes it from the packet's VLAN annotation, and 0 where there is none", "", 1)}, tagArgs[1:]...),
@@ -38,7 +38,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "VLANEncap", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &VLANEncap{} },
+		Name: "VLANEncap", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &VLANEncap{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "puts a VLAN tag into Ethernet headers",
 			Text: "The tag of IEEE 802.1Q goes behind the addresses. Packets shorter than an Ethernet header, and those without room, are dropped.",
@@ -47,7 +47,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "VLANDecap", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &VLANDecap{} },
+		Name: "VLANDecap", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &VLANDecap{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "takes the VLAN tag out of Ethernet headers",
 			Text: "Packets without a tag pass as they are.",
@@ -55,7 +55,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "EtherVLANEncap", Ports: "1/1", Processing: "a/a", New: func() click.Element { return &EtherVLANEncap{} },
+		Name: "EtherVLANEncap", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &EtherVLANEncap{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "puts an Ethernet header with a VLAN tag before packets",
 			Text: "Packets without room are dropped.", Args: append(append([]string{typeArg, srcArg, dstArg}, tagArgs...), nativeArg),
@@ -64,7 +64,7 @@ func init() {
 		},
 	})
 	click.Register(click.Class{
-		Name: "StripEtherVLANHeader", Ports: "1/1-2", Processing: "a/ah", New: func() click.Element { return &StripEtherVLANHeader{} },
+		Name: "StripEtherVLANHeader", Ports: "1/1-2", Processing: "a/ah", Merging: click.Merged, New: func() click.Element { return &StripEtherVLANHeader{} },
 		Doc: click.Doc{
 			Group: "ethernet", Title: "removes Ethernet headers, with the VLAN tag if there is one",
 			Text: "The VLAN annotation becomes the tag, or NATIVE_VLAN where there is none. The link header annotation says where the header was. Packets shorter than their header, and untagged ones where NATIVE_VLAN is -1, go to output 1 or are dropped.",
