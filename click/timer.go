@@ -44,7 +44,13 @@ func (k *Timer) Set(at clock.Time) {
 }
 
 // SetAfter makes the timer fire d from now.
-func (k *Timer) SetAfter(d time.Duration) { k.Set(k.thread.now.Add(d)) }
+func (k *Timer) SetAfter(d time.Duration) {
+	now := k.thread.now
+	if !k.thread.started { // it has had no time yet, or the one at which something else was done
+		now = k.thread.router.domain.Node().Clock().Now()
+	}
+	k.Set(now.Add(d))
+}
 
 // Stop makes the timer not fire.
 func (k *Timer) Stop() {
