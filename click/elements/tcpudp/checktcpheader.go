@@ -19,25 +19,10 @@ func init() {
 }
 
 // CheckTCPHeader checks TCP headers.
-type CheckTCPHeader struct {
-	click.Base
-	faults ip.Faults
-	who    string
-}
+type CheckTCPHeader struct{ headerCheck }
 
 // Configure implements click.Element.
-func (e *CheckTCPHeader) Configure(a *click.Args) {
-	e.faults.Init("TCP", "not TCP", "bad packet length", "bad TCP checksum")
-	e.who = e.Name() + " :: " + e.Class().Name
-	a.Parse(e.faults.Params()...)
-}
-
-// What may be wrong with a header, for both protocols.
-const (
-	otherProtocol = iota
-	badLength
-	badSum
-)
+func (e *CheckTCPHeader) Configure(a *click.Args) { e.init(a, "TCP", checkTCP) }
 
 // checkTCP returns the reason against p, or -1.
 func checkTCP(p *packet.Packet) int {
@@ -56,26 +41,3 @@ func checkTCP(p *packet.Packet) int {
 	}
 	return -1
 }
-
-// Act implements click.Actor.
-func (e *CheckTCPHeader) Act(b *packet.Batch) {
-	b.Keep(func(p *packet.Packet) bool {
-		if why := checkTCP(p); why >= 0 {
-			e.faults.Note(&e.Base, e.who, why)
-			e.ForwardOne(1, p)
-			return false
-		}
-		return true
-	})
-}
-
-// Inherit implements click.Inheritor.
-func (e *CheckTCPHeader) Inherit(old click.Element) error {
-	if o, ok := old.(*CheckTCPHeader); ok {
-		e.faults.Inherit(&o.faults)
-	}
-	return nil
-}
-
-// AddHandlers implements click.HandlerAdder.
-func (e *CheckTCPHeader) AddHandlers(h *click.Handlers) { e.faults.AddHandlers(h) }

@@ -21,18 +21,10 @@ func init() {
 }
 
 // CheckUDPHeader checks UDP headers.
-type CheckUDPHeader struct {
-	click.Base
-	faults ip.Faults
-	who    string
-}
+type CheckUDPHeader struct{ headerCheck }
 
 // Configure implements click.Element.
-func (e *CheckUDPHeader) Configure(a *click.Args) {
-	e.faults.Init("UDP", "not UDP", "bad packet length", "bad UDP checksum")
-	e.who = e.Name() + " :: " + e.Class().Name
-	a.Parse(e.faults.Params()...)
-}
+func (e *CheckUDPHeader) Configure(a *click.Args) { e.init(a, "UDP", checkUDP) }
 
 // checkUDP returns the reason against p, or -1.
 func checkUDP(p *packet.Packet) int {
@@ -52,26 +44,3 @@ func checkUDP(p *packet.Packet) int {
 	}
 	return -1
 }
-
-// Act implements click.Actor.
-func (e *CheckUDPHeader) Act(b *packet.Batch) {
-	b.Keep(func(p *packet.Packet) bool {
-		if why := checkUDP(p); why >= 0 {
-			e.faults.Note(&e.Base, e.who, why)
-			e.ForwardOne(1, p)
-			return false
-		}
-		return true
-	})
-}
-
-// Inherit implements click.Inheritor.
-func (e *CheckUDPHeader) Inherit(old click.Element) error {
-	if o, ok := old.(*CheckUDPHeader); ok {
-		e.faults.Inherit(&o.faults)
-	}
-	return nil
-}
-
-// AddHandlers implements click.HandlerAdder.
-func (e *CheckUDPHeader) AddHandlers(h *click.Handlers) { e.faults.AddHandlers(h) }
