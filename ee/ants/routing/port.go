@@ -82,6 +82,7 @@ func (r *Router) AddLink(spec LinkSpec) error {
 		return err
 	}
 	if p.in, err = r.domain.NewInChan(in); err != nil {
+		p.out.Close()
 		return err
 	}
 	r.links[spec.Name] = p
@@ -150,6 +151,7 @@ func (r *Router) RemoveLink(name string) error {
 		for _, n := range slices.Clone(p.neighbours) {
 			r.lose(p, n, ReasonLink, now)
 		}
+		p.out.Close() // or the link's rate would keep a place for it
 		r.ports = slices.DeleteFunc(r.ports, func(x *port) bool { return x == p })
 		r.originateSoon(now)
 	})

@@ -351,8 +351,13 @@ func TestAddAndRemoveLink(t *testing.T) {
 	if err := r.AddLink(LinkSpec{Name: "eth0"}); errs.KindOf(err) != errs.Exists {
 		t.Errorf("adding a link twice: %v", err)
 	}
+	channels := len(r.Domain().OutChans())
 	if err := r.RemoveLink("eth0"); err != nil {
 		t.Fatal(err)
+	}
+	n.since(ms(1))
+	if got := len(r.Domain().OutChans()); got != channels-1 {
+		t.Errorf("%d out-channels after a link was removed, %d before", got, channels)
 	}
 	if err := r.RemoveLink("eth0"); errs.KindOf(err) != errs.NotFound {
 		t.Errorf("removing a link twice: %v", err)
