@@ -125,7 +125,7 @@ func (n *Node) OpenLink(spec LinkSpec) (Link, error) {
 		return l, nil
 	}
 	return nil, errs.New(refusedKind(refused), "link %s: none of the drivers %s could open it (janos doctor tells what works here): %s",
-		spec.Name, strings.Join(try, ", "), refusals(refused))
+		spec.Name, strings.Join(try, ", "), refusals(spec.Name, refused))
 }
 
 // NextLinkNumber reserves a number for a link that is made by hand and added with AddLink.

@@ -32,11 +32,13 @@ func (n *Node) noteRefusals(name string, refused []Refusal) {
 	}
 }
 
-// refusals joins the texts of errors, each of which names its driver.
-func refusals(rs []Refusal) string {
-	texts := make([]string, len(rs))
-	for i, r := range rs {
-		texts[i] = r.Err.Error()
+// refusals joins the texts of errors about a link, each of which names it and its driver. What several say, such as that there is no interface of that name, is there once.
+func refusals(link string, rs []Refusal) string {
+	var texts []string
+	for _, r := range rs {
+		if s := strings.TrimPrefix(r.Err.Error(), "link "+link+": "); !slices.Contains(texts, s) {
+			texts = append(texts, s)
+		}
 	}
 	return strings.Join(texts, "; ")
 }

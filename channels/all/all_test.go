@@ -28,6 +28,12 @@ func TestDrivers(t *testing.T) {
 	if !strings.Contains(err.Error(), "none of the drivers xdp, packet, udp could") || !strings.Contains(err.Error(), "no interface jn-absent0; ") {
 		t.Errorf("error %q: want xdp tried before packet and udp, and mem not at all", err)
 	}
+	if n := strings.Count(err.Error(), "there is no interface"); runtime.GOOS == "linux" && n != 1 {
+		t.Errorf("error %q says %d times that there is no interface", err, n)
+	}
+	if n := strings.Count(err.Error(), "link jn-absent0"); n != 1 {
+		t.Errorf("error %q names the link %d times", err, n)
+	}
 	if want := errs.NotFound; runtime.GOOS == "linux" && errs.KindOf(err) != want {
 		t.Errorf("kind %v, want %v: both drivers of interfaces say that there is none", errs.KindOf(err), want)
 	}
