@@ -30,7 +30,7 @@ func init() {
 		{Name: "SimplePrioSched", Ports: "1-/1", Processing: "l"},
 		{Name: "SimpleRoundRobinSched", Ports: "1-/1", Processing: "l"},
 		{Name: "SimpleStrideSched", Ports: "1-/1", Processing: "l"},
-		{Name: "RouterLink", Ports: "1-/1-", Processing: "a", Flow: "#/#"},
+		{Name: linkClass, Ports: "1-/1-", Processing: "l/h"},
 	} {
 		others[c.Name] = &c
 	}
@@ -57,7 +57,7 @@ var ends = map[string]struct{ source, sink bool }{
 	"InfiniteSource": {source: true}, "RandomSource": {source: true},
 	"ToDevice": {sink: true}, "ToDump": {sink: true}, "ToIPSummaryDump": {sink: true},
 	"FromRawSocket": {true, true}, "FromSocket": {true, true}, "KernelTap": {true, true}, "KernelTun": {true, true}, "McastSocket": {true, true},
-	"RawSocket": {true, true}, "Socket": {true, true}, "ToRawSocket": {true, true}, "ToSocket": {true, true}, "UMLSwitch": {true, true},
+	"RawSocket": {true, true}, "Socket": {true, true}, "ToRawSocket": {true, true}, "ToSocket": {true, true}, "UMLSwitch": {true, true}, linkClass: {true, true},
 }
 
 // schedulers pull from one of several inputs, and do nothing else.

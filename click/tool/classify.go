@@ -1,6 +1,7 @@
 package tool
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/janos-os/janos/click/elements/fast"
@@ -22,12 +23,14 @@ type FastOptions struct {
 
 // FastClassify turns Classifier, IPClassifier and IPFilter elements into FastClassifiers, each with the classifiers that directly follow it and have
 // no other input. It returns how many classifiers it took. Handlers of those that follow another one are gone.
-func FastClassify(g *lang.Graph, o FastOptions) int {
-	f := &fastener{edit: newEdit(g)}
+func FastClassify(g *lang.Graph, o FastOptions) int { return fastClassify(g, o, nil) }
+
+func fastClassify(g *lang.Graph, o FastOptions, not []string) int {
+	f := &fastener{edit: newEdit(g), not: not}
 	f.nin, f.nout = f.counts()
 	taken := 0
 	for i := range g.Elements {
-		if f.gone[i] || !classifiers[g.Elements[i].Class] || f.follows(i, o) >= 0 || f.nin[i] != 1 || f.nout[i] == 0 {
+		if f.gone[i] || !f.classifier(i) || f.follows(i, o) >= 0 || f.nin[i] != 1 || f.nout[i] == 0 {
 			continue
 		}
 		taken += f.take(i, o)
@@ -39,12 +42,18 @@ func FastClassify(g *lang.Graph, o FastOptions) int {
 type fastener struct {
 	*edit
 	nin, nout []int
+	not       []string // classes that stay
+}
+
+func (f *fastener) classifier(i int) bool {
+	c := f.g.Elements[i].Class
+	return classifiers[c] && !slices.Contains(f.not, c)
 }
 
 // follows returns the classifier that element i is directly behind and will be made one with, or -1.
 func (f *fastener) follows(i int, o FastOptions) int {
 	from := f.into(port{i, 0})
-	if o.NoCombine || len(from) != 1 || from[0].el == i || f.nin[i] != 1 || !classifiers[f.g.Elements[from[0].el].Class] || f.nin[from[0].el] != 1 ||
+	if o.NoCombine || len(from) != 1 || from[0].el == i || f.nin[i] != 1 || !f.classifier(from[0].el) || f.nin[from[0].el] != 1 ||
 		len(f.from(from[0])) != 1 || !f.simple(i) || !f.simple(from[0].el) ||
 		compoundOf(f.g.Elements[i].Name) != compoundOf(f.g.Elements[from[0].el].Name) {
 		return -1
@@ -55,7 +64,7 @@ func (f *fastener) follows(i int, o FastOptions) int {
 		}
 		seen[at] = true
 		before := f.into(port{at, 0})
-		if len(before) != 1 || !classifiers[f.g.Elements[before[0].el].Class] {
+		if len(before) != 1 || !f.classifier(before[0].el) {
 			break
 		}
 		at = before[0].el
@@ -90,7 +99,7 @@ func (f *fastener) take(head int, o FastOptions) int {
 		p := fast.Part{Name: n.Name, Class: n.Class, Config: lang.JoinArgs(n.Args)}
 		for out := range f.nout[i] {
 			to := f.from(port{i, out})
-			if len(to) == 1 && !with[to[0].el] && classifiers[f.g.Elements[to[0].el].Class] && to[0].n == 0 && f.follows(to[0].el, o) == i &&
+			if len(to) == 1 && !with[to[0].el] && f.classifier(to[0].el) && to[0].n == 0 && f.follows(to[0].el, o) == i &&
 				patterns+len(f.g.Elements[to[0].el].Args) <= maxPatterns {
 				with[to[0].el] = true
 				patterns += len(f.g.Elements[to[0].el].Args)

@@ -28,6 +28,7 @@ type command struct {
 	about   string // usage
 	options []option
 	plain   func(c *call, word string) error // a word that is no option; nil: the configuration's file
+	several bool                             // more than one configuration
 	run     func(c *call) error
 }
 
@@ -64,7 +65,7 @@ var input = []option{{'f', "file=", "read the configuration from FILE"}, {'e', "
 var common = []option{{'o', "output=", "write to FILE"}, {'C', "clickpath=", "where require(library) looks"},
 	{0, "help", "print this"}, {'v', "version", "print the version"}}
 
-var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand, &alignCommand, &fastCommand}
+var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand, &alignCommand, &fastCommand, &combineCommand, &uncombineCommand, &devirtualizeCommand}
 
 // Names returns the names of all tools.
 func Names() []string {
@@ -225,7 +226,7 @@ func (c *call) parse(args []string) error {
 			give(option{long: "file="}, a)
 		}
 	}
-	if len(c.set["file"])+len(c.set["expression"]) > 1 {
+	if len(c.set["file"])+len(c.set["expression"]) > 1 && !c.several {
 		return errs.New(errs.Invalid, "router configuration specified twice")
 	}
 	return nil

@@ -9,11 +9,13 @@ import (
 	"testing"
 
 	_ "github.com/janos-os/janos/click/elements"
+	_ "github.com/janos-os/janos/click/elementtest" // for its flag
 	"github.com/janos-os/janos/click/internal/script"
 	"github.com/janos-os/janos/click/lang"
 )
 
-var update = flag.Bool("update", false, "rewrite the expectations in testdata")
+// updating reports whether the flag -update of package elementtest is set, which asks for new expectations.
+func updating() bool { return flag.Lookup("update").Value.String() == "true" }
 
 // TestScripts runs the commands of each script where its other parts are files; "out" is what they print.
 func TestScripts(t *testing.T) {
@@ -43,7 +45,7 @@ func TestScripts(t *testing.T) {
 			}
 			got := transcript(a.Text("commands"))
 			want := a.Get("out")
-			if *update {
+			if updating() {
 				want.Data = got
 				if err := a.Write(file); err != nil {
 					t.Fatal(err)

@@ -9,6 +9,7 @@ package tool
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/errs"
@@ -21,7 +22,7 @@ type UndeadOptions struct {
 }
 
 // Undead removes dead code: elements that lie on no way from where packets begin to where they end, elements that pass on what they
-// get, ports of schedulers and tees that no packet uses. Elements without ports stay. The effects of removed elements
+// get, ports of schedulers and tees that no packet uses. Elements without ports stay, and those that arguments of others name. The effects of removed elements
 // besides packets, such as files that they would have made, are gone. The error has what could not be understood; g is
 // changed all the same.
 func Undead(g *lang.Graph, o UndeadOptions) error {
@@ -33,6 +34,7 @@ func Undead(g *lang.Graph, o UndeadOptions) error {
 	u.passes()
 	first := true
 	for changed := true; changed; {
+		u.refer()
 		changed = u.sweep(first)
 		changed = u.shrink() || changed
 		first = false
@@ -46,7 +48,8 @@ type undead struct {
 	*edit
 	say             func(errs.Pos, string)
 	list            errs.List
-	inputs, outputs []int // ports that each element is to have
+	inputs, outputs []int  // ports that each element is to have
+	named           []bool // elements that arguments of others refer to
 }
 
 // passes takes out switches that always stand at the same place, and elements without effect.
@@ -78,6 +81,46 @@ func (u *undead) passes() {
 			u.bypass(i, in, out)
 		}
 	}
+}
+
+// refer finds the elements that arguments of others name, alone or with a handler.
+func (u *undead) refer() {
+	u.named = make([]bool, len(u.gone))
+	note := func(from, word string) {
+		for { // within its own compound first, then outwards
+			i, ok := u.names[compoundOf(from)+word]
+			if ok {
+				u.named[i] = u.named[i] || u.g.Elements[i].Name != from
+				return
+			}
+			if from = strings.TrimSuffix(compoundOf(from), "/"); from == "" {
+				return
+			}
+		}
+	}
+	for i := range u.g.Elements {
+		n := &u.g.Elements[i]
+		if u.gone[i] || !u.refers(i) {
+			continue
+		}
+		for a := range n.Args {
+			for _, w := range strings.FieldsFunc(u.arg(i, a), func(r rune) bool { return strings.ContainsRune(" \t\n\"'(),;", r) }) {
+				note(n.Name, w)
+				if el, _, ok := strings.Cut(w, "."); ok {
+					note(n.Name, el)
+				}
+			}
+		}
+	}
+}
+
+// refers reports whether the first argument of an element may be about others: not the name of a device or file.
+func (u *undead) refers(i int) bool {
+	switch u.g.Elements[i].Class {
+	case "FromDevice", "ToDevice", "PollDevice", "FromDump", "ToDump":
+		return false
+	}
+	return true
 }
 
 // sweep removes the elements that are not alive.
@@ -162,7 +205,7 @@ func (u *undead) sweep(tell bool) (changed bool) {
 		fn()
 	}
 	for i := range u.gone {
-		if !u.gone[i] && !(alive[i][0] && alive[i][1]) {
+		if !u.gone[i] && !(alive[i][0] && alive[i][1]) && !u.named[i] {
 			u.say(u.g.Elements[i].Pos, "removing '"+u.label(i)+"'")
 			u.drop(i)
 			changed = true

@@ -20,6 +20,7 @@ type Pattern struct {
 	Name string
 	from *body
 	to   *body
+	fits func(vars map[string]string) bool // nil: with all values
 }
 
 // body is one side of a pattern. Elements 0 and 1 of its graph are its input and its output.
@@ -254,7 +255,7 @@ func (x *xform) match(p *Pattern, number int) *match {
 	var try func(n int) bool
 	try = func(n int) bool {
 		if n == len(g.Elements) {
-			return x.fits(p, number, m, adj)
+			return x.fits(p, number, m, adj) && (p.fits == nil || p.fits(m.vars))
 		}
 		for _, el := range candidates(g, n, m, adj, byClass) {
 			if used[el] || x.g.Elements[el].Class != g.Elements[n].Class || !linked(g, n, el, m, adj) {
