@@ -11,6 +11,7 @@ import (
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 // DefaultCredit is what Send gives a capsule that brings no credit; DefaultTTL is its TTL if that is zero.
@@ -28,6 +29,7 @@ type Spec struct {
 	Router   Router
 	Limits   Limits
 	Budget   uint64      // fuel of one evaluation; 0: vm.DefaultBudget
+	Jail     *jail.Jail  // where protocols run that come from the network, see RegisterIn; nil: in this process
 	Protocol resctl.Spec // account of each protocol's domain; the name is filled in
 	Events   EventSink   // nil: nobody wants them
 	Log      *slog.Logger
@@ -42,6 +44,7 @@ type EE struct {
 	node   *nodeos.Node
 	home   *nodeos.Worker
 	class  *vm.Class
+	jailed map[*jail.Jail]*vm.Class // the home worker's
 	rand   *rand.Rand
 	epoch  uint64 // Unix time of the clock's origin in nanoseconds
 	inbox  *nodeos.InChan
@@ -124,10 +127,13 @@ func New(spec Spec) (*EE, error) {
 		spec.Log = slog.New(slog.DiscardHandler)
 	}
 	node := spec.Domain.Node()
+	if spec.Jail != nil && node.Stepped() {
+		return nil, errs.New(errs.NotSupported, "ants: jail %s: a stepped node measures no real time, and has no jails", spec.Jail.Name())
+	}
 	e := &EE{
 		spec: spec, domain: spec.Domain, node: node, home: spec.Domain.Home(), rand: node.NewRand(),
 		epoch:   uint64(node.Clock().Wall().UnixNano() - int64(node.Clock().Now())),
-		methods: make(map[MethodID]member), protocols: make(map[ProtocolID]*flow), flows: make(map[uint32]*flow), apps: make(map[uint16]*App),
+		methods: make(map[MethodID]member), protocols: make(map[ProtocolID]*flow), flows: make(map[uint32]*flow), jailed: make(map[*jail.Jail]*vm.Class), apps: make(map[uint16]*App),
 		loadRate:  newBucket(spec.Limits.LoadRate, float64(spec.Limits.LoadRate)),
 		serveRate: newBucket(spec.Limits.ServeRate, float64(max(spec.Limits.ServeRate/4, 2*windowChunks))),
 		errorRate: newBucket(spec.Limits.ErrorRate, float64(spec.Limits.ErrorRate)),

@@ -8,6 +8,7 @@ import (
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 // fuelPerRun is after how much fuel a run ends, so that one protocol does not keep the worker from the others. One
@@ -24,6 +25,9 @@ func (f *flow) Run(b nodeos.Budget) nodeos.Used {
 		f.in.Receive(&f.batch)
 	}
 	w.Touch(f.meter)
+	if f.cell != nil {
+		return f.runJailed(b)
+	}
 	n, fuel := 0, uint64(0)
 	for _, p := range f.batch.Packets() {
 		if n == b.Packets || fuel >= fuelPerRun || f.state != flowActive {
@@ -43,36 +47,56 @@ func (f *flow) Run(b nodeos.Budget) nodeos.Used {
 
 // evaluate runs the capsule in p, sends what comes of it, and returns the fuel used. It takes p.
 func (f *flow) evaluate(w *nodeos.Worker, p *packet.Packet) uint64 {
+	var o offsets
+	cl, credit, ok := f.open(w, p, &o, nil)
+	if !ok {
+		return 0
+	}
+	f.fill(w, p, cl.manifest, credit)
+	f.journal.n = 0
+	verdict, err := cl.inst.Evaluate(f.meter, &f.call)
+	f.conclude(w, p, &o, cl, credit, verdict, err)
+	return f.call.Used
+}
+
+// open decodes the capsule in p and finds its class, unless that is known, and its credit. It takes p if there is nothing to evaluate.
+func (f *flow) open(w *nodeos.Worker, p *packet.Packet, o *offsets, cl *class) (_ *class, credit uint32, ok bool) {
 	e := f.ee
 	c := &f.capsule
-	o, err := parseANEP(p.Data())
-	if err == nil {
-		err = c.decode(p.Data(), &o)
+	var err error
+	if *o, err = parseANEP(p.Data()); err == nil {
+		err = c.decode(p.Data(), o)
 	}
 	if err != nil { // it was decoded before; only a defect of ours leads here
 		e.drop(w, p, DropMalformed)
-		return 0
+		return nil, 0, false
 	}
-	cl := e.methods[c.Method].class
+	if cl == nil {
+		cl = e.methods[c.Method].class
+	}
 	if cl == nil {
 		e.drop(w, p, DropNoLoad)
-		return 0
+		return nil, 0, false
 	}
-	credit := c.Credit.Count
+	credit = c.Credit.Count
 	if !c.HasCredit {
 		// As much as TTL lets a single copy use.
 		credit = c.TTL + 1
 	}
 	if credit = min(credit, e.spec.Limits.MaxCredit); credit == 0 {
 		e.drop(w, p, DropCredit)
-		return 0
+		return nil, 0, false
 	}
-	m := cl.manifest
-	if len(c.Data) < int(m.WindowMin) {
+	if len(c.Data) < int(cl.manifest.WindowMin) {
 		e.drop(w, p, DropShort)
-		return 0
+		return nil, 0, false
 	}
-	now := w.Now()
+	return cl, credit, true
+}
+
+// fill makes the call of an evaluation of the capsule that is open.
+func (f *flow) fill(w *nodeos.Worker, p *packet.Packet, m *abi.Manifest, credit uint32) {
+	e, c, now := f.ee, &f.capsule, w.Now()
 	call := &f.call
 	call.In = abi.In{
 		TimeNS: e.epoch + uint64(now), Random: e.rand.Uint64(), Node: uint32(e.spec.Addr), Prev: uint32(c.Prev), Src: uint32(c.Src), Dst: uint32(c.Dst),
@@ -86,8 +110,11 @@ func (f *flow) evaluate(w *nodeos.Worker, p *packet.Packet) uint64 {
 			call.State = v[:min(len(v), int(m.StateSize))]
 		}
 	}
-	f.journal.n = 0
-	verdict, err := cl.inst.Evaluate(f.meter, call)
+}
+
+// conclude makes what an evaluation did last, and sends what comes of it. It takes p.
+func (f *flow) conclude(w *nodeos.Worker, p *packet.Packet, o *offsets, cl *class, credit uint32, verdict abi.Verdict, err error) {
+	e, call := f.ee, &f.call
 	e.counts.Evaluated++
 	e.counts.Fuel += call.Used
 	f.counts.Evaluated++
@@ -96,19 +123,19 @@ func (f *flow) evaluate(w *nodeos.Worker, p *packet.Packet) uint64 {
 	cl.counts.Fuel += call.Used
 	if err != nil {
 		f.failed(w, p, cl, err)
-		return call.Used
+		return
 	}
-	f.commit(w, m)
+	f.commit(w, cl.manifest)
 	switch verdict {
 	case abi.Forward:
-		f.act(w, p, &o, cl, credit-1, verdict)
+		f.act(w, p, o, cl, credit-1, verdict)
 	case abi.Deliver:
-		f.act(w, p, &o, cl, credit-1, verdict)
+		f.act(w, p, o, cl, credit-1, verdict)
 	case abi.Drop:
 		f.counts.Dropped++
 		cl.counts.Dropped++
 		e.drops[DropGuest]++
-		f.act(w, p, &o, cl, credit-1, verdict)
+		f.act(w, p, o, cl, credit-1, verdict)
 	case abi.Punt:
 		e.counts.Punted++
 		f.counts.Punted++
@@ -119,7 +146,6 @@ func (f *flow) evaluate(w *nodeos.Worker, p *packet.Packet) uint64 {
 		cl.counts.Errors++
 		e.drop(w, p, DropGuestError)
 	}
-	return call.Used
 }
 
 // failed deals with a capsule whose evaluation did not come to a verdict.
@@ -127,6 +153,11 @@ func (f *flow) failed(w *nodeos.Worker, p *packet.Packet, cl *class, err error) 
 	e := f.ee
 	var fault *vm.Fault
 	if !errors.As(err, &fault) {
+		if dead := jail.Dead(cl.inst); dead != nil {
+			e.drop(w, p, DropEnded)
+			f.released(w, dead)
+			return
+		}
 		// Its account refused fuel or memory: that is no fault of this capsule.
 		e.drop(w, p, DropThrottled)
 		return

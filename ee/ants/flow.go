@@ -14,6 +14,7 @@ import (
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 // flow is a protocol on this node: a domain, an isolate, a bounded queue, soft state. It exists before the
@@ -35,6 +36,8 @@ type flow struct {
 	groups   []*group
 	methods  []MethodID // its entries in EE.methods
 	isolate  *vm.Isolate
+	jail     *jail.Jail // where its code runs; nil: in the node's process
+	cell     *cell      // in the jail
 	store    *store
 	load     *load
 	gone     chan struct{} // closed when f has left the tables
@@ -113,8 +116,8 @@ type class struct {
 	counts   ProtocolCounts
 }
 
-// newFlow makes a protocol's domain with its queue and its place in the tables. The name is that of its account.
-func (e *EE) newFlow(account, name string) (*flow, error) {
+// newFlow makes a protocol's domain with its queue and its place in the tables. The name is that of its account; j is where its code will run.
+func (e *EE) newFlow(account, name string, j *jail.Jail) (*flow, error) {
 	if len(e.flows) >= e.spec.Limits.Protocols && !e.makeRoom() {
 		return nil, errs.New(errs.Limit, "ants: node %s has %d protocols, which is the limit", e.spec.Addr, len(e.flows))
 	}
@@ -135,6 +138,9 @@ func (e *EE) newFlow(account, name string) (*flow, error) {
 	if err == nil {
 		f.isolate, err = e.spec.Engine.NewIsolate(vm.IsolateSpec{Name: f.domain.Path(), Account: f.domain.Account(), Data: f})
 	}
+	if err == nil {
+		err = f.imprison(j)
+	}
 	f.store = newStore(f.domain.Account(), e.spec.Limits.StateEntries)
 	if err == nil {
 		if err = f.domain.Account().Take(resctl.Memory, flowBytes); err == nil {
@@ -147,6 +153,9 @@ func (e *EE) newFlow(account, name string) (*flow, error) {
 	if err != nil {
 		if f.isolate != nil {
 			f.isolate.Close()
+		}
+		if f.cell != nil {
+			f.cell.queue.Close()
 		}
 		f.domain.Account().Return(resctl.Memory, f.charged)
 		f.state = flowEnded
@@ -222,6 +231,12 @@ func (f *flow) release() {
 	f.leave(f.ee.home.Now().Add(f.ee.spec.Limits.Negative))
 	if !f.counted {
 		f.ee.drops[DropEnded] += uint64(f.batch.Len() + f.in.Stats().Held)
+		if f.cell != nil {
+			f.ee.drops[DropEnded] += uint64(f.cell.n)
+		}
+	}
+	if f.cell != nil {
+		f.cell.queue.Close()
 	}
 	f.stopJobs()
 	if f.load != nil {
@@ -267,14 +282,14 @@ type prepared struct {
 
 // prepare passes codes through the gate for an account, which pays for the bytes already. It is called beside the worker, or on
 // it when the node is stepped; on error, or when stop is closed, nothing stays loaded.
-func (e *EE) prepare(codes [][]byte, account *resctl.Account, stop <-chan struct{}) (ps []prepared, err error) {
+func (e *EE) prepare(codes [][]byte, class *vm.Class, account *resctl.Account, stop <-chan struct{}) (ps []prepared, err error) {
 	for _, b := range codes {
 		var c *vm.Code
 		select {
 		case <-stop:
 			err = errs.New(errs.Dead, "ants: the domain ended while its code was loaded")
 		default:
-			c, err = e.spec.Engine.Load(b, e.class, account)
+			c, err = e.spec.Engine.Load(b, class, account)
 		}
 		if err != nil {
 			release(ps)

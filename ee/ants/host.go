@@ -52,9 +52,15 @@ func hostFuncs() []vm.HostFunc {
 		abi.CallNeighbour: neighbour,
 		abi.CallLog:       guestLog,
 	}
+	key := vm.Span{Addr: 0, Len: 1, Max: abi.KeyMax + 1} // one more than is allowed, to be refused
+	spans := map[int][]vm.Span{
+		abi.CallStateGet: {key, {Addr: 2, Len: 3, Max: abi.StateMax, Write: true}},
+		abi.CallStatePut: {key, {Addr: 2, Len: 3, Max: abi.StateMax}},
+		abi.CallLog:      {{Addr: 0, Len: 1, Max: abi.LogMax}},
+	}
 	var fs []vm.HostFunc
 	for i, c := range abi.Calls {
-		fs = append(fs, vm.HostFunc{Module: abi.Module, Name: c.Name, Params: c.Params, Result: c.Result, Fuel: c.Fuel, Call: impl[i]})
+		fs = append(fs, vm.HostFunc{Module: abi.Module, Name: c.Name, Params: c.Params, Result: c.Result, Fuel: c.Fuel, Call: impl[i], Spans: spans[i]})
 	}
 	return fs
 }

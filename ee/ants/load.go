@@ -61,7 +61,7 @@ func (e *EE) bootstrap(w *nodeos.Worker, c *Capsule, link uint16) *flow {
 		return nil
 	}
 	short := hex.EncodeToString(c.Method[:4])
-	f, err := e.newFlow(short, c.Method.String())
+	f, err := e.newFlow(short, c.Method.String(), e.spec.Jail)
 	if err != nil {
 		e.spec.Log.Warn("no domain for a new protocol", "method", c.Method.String(), "err", err)
 		return nil
@@ -352,20 +352,47 @@ func (l *load) join(o *flow, ps []prepared) error {
 		if err := account.Take(resctl.Memory, l.charged); err != nil {
 			return err
 		}
-		qs, err := l.flow.ee.prepare(l.codes, account, o.gone)
-		if err == nil {
-			if err = o.install(l.dirBytes, l.group, qs); err != nil {
+		held := l.charged
+		then := func(qs []prepared, err error) error {
+			if err == nil && o.hasGroup(l.group) { // it came another way meanwhile
 				release(qs)
+				account.Return(resctl.Memory, held)
+				return nil
 			}
+			if err == nil {
+				if err = o.install(l.dirBytes, l.group, qs); err != nil {
+					release(qs)
+				}
+			}
+			if err != nil {
+				account.Return(resctl.Memory, held)
+			}
+			return err
 		}
-		if err != nil {
-			account.Return(resctl.Memory, l.charged)
+		if o.jail != nil { // another process, which the worker does not wait for
+			l.flow.ee.prepareFor(o, l.codes, func(qs []prepared, err error) {
+				switch err = then(qs, err); {
+				case l.flow.state == flowEnded:
+				case err != nil:
+					l.flow.fail(err)
+				default:
+					l.joined(o)
+				}
+			})
+			return nil
+		}
+		if err := then(l.flow.ee.prepare(l.codes, l.flow.ee.class, account, o.gone)); err != nil {
 			return err
 		}
 	}
+	l.joined(o)
+	return nil
+}
+
+// joined lets what waits go on in the domain that has the protocol, and ends this one.
+func (l *load) joined(o *flow) {
 	o.takeOver(l.flow)
 	l.flow.end(errs.New(errs.Exists, "its protocol is here already"), 0)
-	return nil
 }
 
 // fail ends a load: the domain goes, with the capsules that wait in it, and its methods are refused for a time.

@@ -9,6 +9,8 @@ import (
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 // prepareFor passes codes through the gate for f, whose account pays, and calls then on the worker with the result. That may take
@@ -22,13 +24,18 @@ func (e *EE) prepareFor(f *flow, codes [][]byte, then func(ps []prepared, err er
 		}
 		then(ps, err)
 	}
+	class, err := e.classIn(f.jail)
+	if err != nil {
+		guarded(nil, err)
+		return
+	}
 	if e.node.Stepped() {
-		guarded(e.prepare(codes, f.domain.Account(), f.gone))
+		guarded(e.prepare(codes, class, f.domain.Account(), f.gone))
 		return
 	}
 	j := &job{done: make(chan struct{}), then: guarded}
 	j.run = func() {
-		ps, err := e.prepareBeside(codes, f.domain.Account(), f.gone)
+		ps, err := e.prepareBeside(codes, class, f.domain.Account(), f.gone)
 		// The post comes first: what the domain's end does after it has waited is posted later.
 		e.home.Post(func() {
 			f.jobs = slices.DeleteFunc(f.jobs, func(k *job) bool { return k == j })
@@ -76,9 +83,9 @@ func (f *flow) stopJobs() {
 }
 
 // prepareBeside is prepare at the account's full cost.
-func (e *EE) prepareBeside(codes [][]byte, account *resctl.Account, stop <-chan struct{}) ([]prepared, error) {
+func (e *EE) prepareBeside(codes [][]byte, class *vm.Class, account *resctl.Account, stop <-chan struct{}) ([]prepared, error) {
 	start, paid := e.node.Clock().Now(), account.Use(resctl.CPU)
-	ps, err := e.prepare(codes, account, stop)
+	ps, err := e.prepare(codes, class, account, stop)
 	// The engine charges what it compiles. The rest is the gate's work.
 	took := int64(e.node.Clock().Now().Sub(start))
 	account.Spend(resctl.CPU, max(0, took-(account.Use(resctl.CPU)-paid)))
@@ -88,7 +95,12 @@ func (e *EE) prepareBeside(codes [][]byte, account *resctl.Account, stop <-chan 
 // Register makes a protocol known to this node, which can then send its capsules and give its code to neighbours. It stays until
 // Unregister or the end of the EE, whatever its use. Registering what is here already is fine. Errors are those of Protocol.Check, of the
 // gate (package vm/gate), errs.Invalid where a class's name differs from that in its manifest, and errs.Limit.
-func (e *EE) Register(p *Protocol) error {
+func (e *EE) Register(p *Protocol) error { return e.RegisterIn(p, nil) }
+
+// RegisterIn is Register with the code in a jail, whose protocols share a process without rights; nil: in the node's own. A protocol that is here already stays where
+// it is. Each protocol takes a queue of the jail. When the process ends, the domains of its protocols do too: their methods are refused for Limits.Negative, and
+// registered ones have to be registered again. The jail must be closed after the EE has ended. Stepped nodes have none: errs.NotSupported.
+func (e *EE) RegisterIn(p *Protocol, j *jail.Jail) error {
 	if err := p.Check(); err != nil {
 		return err
 	}
@@ -96,7 +108,7 @@ func (e *EE) Register(p *Protocol) error {
 	var f *flow
 	if err := e.call(func() {
 		var err error
-		if f, err = e.register(p, done); err != nil {
+		if f, err = e.register(p, j, done); err != nil {
 			done <- err
 		}
 	}); err != nil {
@@ -119,13 +131,13 @@ func (e *EE) Register(p *Protocol) error {
 }
 
 // register is Register on the worker. It returns a flow if done will be told later.
-func (e *EE) register(p *Protocol, done chan<- error) (*flow, error) {
+func (e *EE) register(p *Protocol, j *jail.Jail, done chan<- error) (*flow, error) {
 	id := p.ID()
 	f := e.protocols[id]
 	fresh := f == nil
 	if fresh {
 		var err error
-		if f, err = e.newFlow(p.Name, p.Name); err != nil {
+		if f, err = e.newFlow(p.Name, p.Name, j); err != nil {
 			return nil, err
 		}
 		f.id = id

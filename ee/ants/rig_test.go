@@ -16,10 +16,14 @@ import (
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/jail"
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	jail.Enter()
+	goleak.VerifyTestMain(m)
+}
 
 // net is a small network of stepped nodes on one virtual clock.
 type testNet struct {

@@ -28,6 +28,7 @@ type ProtocolStats struct {
 	State   string                  `json:"state"` // loading, active
 	Pinned  bool                    `json:"pinned"`
 	Domain  string                  `json:"domain"`
+	Jail    string                  `json:"jail,omitempty"` // where its code runs; empty: in the node's process
 	Counts  ProtocolCounts          `json:"counts"`
 	Strikes int                     `json:"strikes"`
 	Queue   nodeos.ChanStats        `json:"queue"`
@@ -107,6 +108,9 @@ func (f *flow) stats() ProtocolStats {
 	s := ProtocolStats{
 		Name: f.name, ID: f.id, State: flowStates[f.state], Pinned: f.pinned, Domain: f.domain.Path(), Counts: f.counts, Strikes: f.strikes,
 		Queue: f.in.Stats(), Soft: f.store.stats(), Account: make(map[string]resctl.Usage), Classes: []ClassStats{},
+	}
+	if f.jail != nil {
+		s.Jail = f.jail.Name()
 	}
 	for r := range resctl.NumResources {
 		s.Account[r.String()] = f.domain.Account().Usage(r)

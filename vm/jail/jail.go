@@ -39,7 +39,7 @@ const (
 
 // Bounds of a Spec, and of what waits for the next worker.
 const (
-	maxQueues    = 16
+	maxQueues    = 64
 	minMemory    = 32 << 20
 	minHang      = 10 * time.Millisecond
 	firstBackoff = 50 * time.Millisecond
@@ -85,6 +85,7 @@ type Jail struct {
 	stop   chan struct{}
 	done   chan struct{}
 	over   bool
+	drains sync.WaitGroup // queues that were closed with evaluations under way
 
 	sync  sync.Mutex // Evaluate
 	alone *Queue
@@ -212,7 +213,7 @@ func (j *Jail) Close() error {
 	j.mu.Lock()
 	if !j.over {
 		for _, q := range j.live[1:] {
-			if q != nil {
+			if q != nil && !q.gone.Load() {
 				j.mu.Unlock()
 				return errs.New(errs.Exists, "vm/jail: jail %s still has queues: close them first", j.spec.Name)
 			}
@@ -222,6 +223,7 @@ func (j *Jail) Close() error {
 	}
 	j.mu.Unlock()
 	<-j.done
+	j.drains.Wait()
 	j.sync.Lock()
 	defer j.sync.Unlock()
 	j.alone.detach()

@@ -558,3 +558,37 @@ func TestNoAllocation(t *testing.T) {
 		t.Errorf("%v allocations in a batch", n)
 	}
 }
+
+// TestCloseInTheMiddle closes a queue with evaluations, and host calls, under way: the process goes on, and the lane is used again.
+func TestCloseInTheMiddle(t *testing.T) {
+	r := newRig(t, Spec{})
+	asks, echo := r.instance(r.outside, "asks"), r.instance(r.outside, "echo")
+	meter := r.acct.Meter(0)
+	w := numbered(1)
+	w[8], w[16] = 4, 4
+	for k := range 20 {
+		var q *Queue
+		for q == nil { // the lane is free when what was under way has ended
+			var err error
+			if q, err = r.j.Queue(); err != nil && !errors.Is(err, errs.Limit) {
+				t.Fatal(err)
+			}
+			runtime.Gosched()
+		}
+		for range 30 + k {
+			if _, v, err := q.Submit(asks, meter, call(w), 0); v != abi.Drop || err != nil {
+				t.Fatal(v, err)
+			}
+		}
+		if k%2 == 0 {
+			q.Flush()
+		}
+		q.Close()
+		if v, err := echo.Evaluate(meter, call(numbered(1))); v != abi.Forward || err != nil {
+			t.Fatal(v, err)
+		}
+	}
+	if s := r.j.Status(); s.Deaths != 0 || !s.Alive {
+		t.Errorf("%+v", s)
+	}
+}

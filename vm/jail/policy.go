@@ -86,6 +86,7 @@ func calls(p *policy) []Call {
 		{Name: "restart_syscall", Why: "going on after it was stopped and continued"},
 		{Name: "exit_group", Why: "ending"},
 	}
+	cs = append(cs, forTests...)
 	if p.compile {
 		cs = append(cs, Call{Name: "mprotect", Args: []Arg{exactly(2, "readable and executable, not writable", protRead|protExec)}, Why: "compiled guest code; not in a jail with mode interpreter"})
 	}

@@ -43,6 +43,7 @@ type Queue struct {
 	n     int // lane
 	event int // signalled by the worker when there is something to collect
 	close bool
+	gone  atomic.Bool // the same, for Jail.Close
 
 	// Of the process in use:
 	p                    *process
@@ -376,7 +377,10 @@ func (q *Queue) serve() error {
 	for k := range maxArgs {
 		q.stack[k] = uint64(le.Uint32(q.call[callArgs+4*k:]))
 	}
-	err := x.ServeHost(fn, q.stack[:], views)
+	var err error = errs.Dead
+	if !q.close {
+		err = x.ServeHost(fn, q.stack[:], views)
+	}
 	r := q.lane.mem[laneReply : laneReply+callBytes]
 	fail := uint32(0)
 	if err != nil {
@@ -422,21 +426,35 @@ func (q *Queue) ready() bool {
 	return q.p.Err() != nil || q.lane.completed.Load() != q.taken || q.lane.calls.Load() != q.served
 }
 
-// Close gives the queue up. What is under way must have been collected, or is lost: the process is ended then. Closing twice is fine.
+// Close gives the queue up. What is under way is not collected any more: its budgets are released, its host calls fail, and when it has ended the lane is free
+// for another queue. Closing twice is fine.
 func (q *Queue) Close() {
 	if q.close {
 		return
 	}
 	q.close = true
-	if q.next != q.taken {
-		if q.p.Err() == nil {
-			q.p.kill(errs.New(errs.Dead, "a queue was closed with %d evaluations under way", q.next-q.taken))
-		}
-		var c vm.Call
-		for q.next != q.taken {
-			q.lost(&c, q.p.Err())
+	q.gone.Store(true)
+	for s := q.taken; s != q.next; s++ {
+		if x := &q.pending[s%ringSlots]; x.meter != nil {
+			x.meter.Settle(resctl.Fuel, int64(x.budget), 0)
+			x.meter = nil
 		}
 	}
-	q.detach()
-	q.j.closed(q)
+	if q.next == q.taken {
+		q.detach()
+		q.j.closed(q)
+		return
+	}
+	q.Flush()
+	q.j.drains.Add(1)
+	go func() {
+		defer q.j.drains.Done()
+		for c := new(vm.Call); q.next != q.taken; {
+			if _, ok := q.Collect(c); !ok {
+				_ = q.Wait(q.j.spec.Hang) // the watch sees to those that hang
+			}
+		}
+		q.detach()
+		q.j.closed(q)
+	}()
 }
