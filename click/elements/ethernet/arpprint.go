@@ -17,7 +17,7 @@ func init() {
 			Group: "ethernet", Title: "prints ARP packets as a reader would like them",
 			Text: "Packets have an Ethernet header. It is for looking, not for the fast path: it writes to the router's output, standard error as a rule. What is no ARP for IPv4 over Ethernet is printed as such.",
 			Args: []string{
-				"LABEL: Begins each line.", "TIMESTAMP: Whether to print the timestamp annotation; default true.", "ETHER: Whether to print the addresses of the Ethernet header; default false.",
+				"TAG: Begins each line.", "TIMESTAMP: Whether to print the timestamp annotation; default true.", "ETHER: Whether to print the addresses of the Ethernet header; default false.",
 				"OUTFILE: File to write to instead; a dash is standard output.", "ACTIVE: Whether to print; default true.",
 			},
 			Handlers: []string{"active (rw): The ACTIVE argument."}, Example: "cl[0] -> ARPPrint(arp) -> ...;", See: []string{"ARPQuerier", "ARPResponder"},
@@ -39,7 +39,7 @@ type ARPPrint struct {
 // Configure implements click.Element.
 func (e *ARPPrint) Configure(a *click.Args) {
 	e.stamps, e.active = true, true
-	a.Parse(click.May("LABEL", click.String(&e.label)), click.Key("TIMESTAMP", click.Bool(&e.stamps)), click.Key("ETHER", click.Bool(&e.ether)),
+	a.Parse(click.May("TAG", click.String(&e.label)), click.Key("TIMESTAMP", click.Bool(&e.stamps)), click.Key("ETHER", click.Bool(&e.ether)),
 		click.Key("OUTFILE", click.String(&e.file)), click.Key("ACTIVE", click.Bool(&e.active)))
 }
 

@@ -23,7 +23,7 @@ func init() {
 				"Queries are sent when packets come, at most ten a second for one address: while it is unknown, when its answer is older than TIMEOUT, and, to the known Ethernet address, when it is older than POLL_TIMEOUT. " +
 				"An answer counts where there is an entry for its address. At a hot swap the table of the element of the same name is taken over.",
 			Args: []string{
-				"IP: Own address, which may be written with the length of the network's prefix.", "ETHER: Own Ethernet address; where it is left away, that of the name given for IP.",
+				"IP: Own address, which may be written with the length of the network's prefix.", "ETH: Own Ethernet address; where it is left away, that of the name given for IP.",
 				"TABLE: Name of the ARPTable to use instead of one of its own; then the five arguments of a table must not be given.",
 				capacityArg, entryArg, perEntryArg, slimArg, arpTimeoutArg, "POLL_TIMEOUT: Age of an answer from which on its sender is asked again; default 60s. 0 is never.",
 				"BROADCAST: The network's broadcast address; default the last address of IP's network, if that is known.", "BROADCAST_POLL: Whether to ask everybody again, and not the known address; default false.",
@@ -72,7 +72,7 @@ func (e *ARPQuerier) Configure(a *click.Args) {
 	var table *ARPTable
 	var hasEther, hasBcast bool
 	params := []click.Param{
-		click.Must("IP", click.String(&ip)), click.May("ETHER", click.String(&ether)).Given(&hasEther), click.Key("TABLE", click.Ref(&table, "ARPTable")).Given(&e.shared),
+		click.Must("IP", click.String(&ip)), click.May("ETH", click.String(&ether)).Given(&hasEther), click.Key("TABLE", click.Ref(&table, "ARPTable")).Given(&e.shared),
 		click.Key("POLL_TIMEOUT", click.Duration(&e.poll)), click.Key("BROADCAST", click.Addr4(&bcast)).Given(&hasBcast), click.Key("BROADCAST_POLL", click.Bool(&e.pollAll)),
 	}
 	given := make([]bool, 5)
@@ -93,9 +93,9 @@ func (e *ARPQuerier) Configure(a *click.Args) {
 	}
 	if e.ether, err = a.ParseEther(ether); err != nil {
 		if !hasEther {
-			a.Errorf("required argument ETHER is missing")
+			a.Errorf("required argument ETH is missing")
 		} else {
-			a.Errorf("ETHER: %v", err)
+			a.Errorf("ETH: %v", err)
 		}
 	}
 	e.bcast = [4]byte{255, 255, 255, 255}

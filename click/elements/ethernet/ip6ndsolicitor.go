@@ -19,7 +19,7 @@ func init() {
 				"Solicitations are sent when packets come, at most ten a second for one address: while it is unknown, when its answer is older than TIMEOUT, and, to the known Ethernet address, when it is older than POLL_TIMEOUT. " +
 				"An advertisement without the override flag does not replace a known address that holds. At a hot swap the table of the element of the same name is taken over.",
 			Args: []string{
-				"IP: Own address.", "ETHER: Own Ethernet address.", capacityArg, entryArg, perEntryArg, slimArg, arpTimeoutArg, "POLL_TIMEOUT: Age of an answer from which on its sender is asked again; default 60s. 0 is never.",
+				"IP: Own address.", "ETH: Own Ethernet address.", capacityArg, entryArg, perEntryArg, slimArg, arpTimeoutArg, "POLL_TIMEOUT: Age of an answer from which on its sender is asked again; default 60s. 0 is never.",
 			},
 			Handlers: []string{
 				tableHandler, "stats (r): Packets dropped and solicitations sent, in two lines.", "queries (r): Solicitations sent.", "responses (r): Advertisements taken.",
@@ -48,7 +48,7 @@ func (e *IP6NDSolicitor) Configure(a *click.Args) {
 	e.t.init(&e.Base)
 	e.poll = time.Minute
 	var ip netip.Addr
-	if a.Parse(append(e.t.params(), click.Must("IP", click.Addr6(&ip)), click.Must("ETHER", click.Ether(&e.ether)), click.Key("POLL_TIMEOUT", click.Duration(&e.poll)))...) {
+	if a.Parse(append(e.t.params(), click.Must("IP", click.Addr6(&ip)), click.Must("ETH", click.Ether(&e.ether)), click.Key("POLL_TIMEOUT", click.Duration(&e.poll)))...) {
 		e.ip = ip.As16()
 	}
 	if e.Outputs() > 1 {

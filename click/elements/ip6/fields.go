@@ -30,7 +30,7 @@ func init() {
 		Name: "SetIP6DSCP", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetIP6DSCP{} },
 		Doc: click.Doc{
 			Group: "ip6", Title: "sets the differentiated services codepoint", Text: "Packets without a marked IPv6 header are dropped.",
-			Args: []string{"DSCP: 0 to 63, the upper bits of the traffic class."}, Handlers: []string{"dscp (rw): The DSCP argument.", "drops (r): Packets dropped."},
+			Args: []string{"VAL: 0 to 63, the upper bits of the traffic class."}, Handlers: []string{"dscp (rw): The VAL argument.", "drops (r): Packets dropped."},
 			Example: "... -> SetIP6DSCP(46) -> ...;", See: []string{"SetIPDSCP"},
 		},
 	})
@@ -137,7 +137,7 @@ type SetIP6DSCP struct {
 
 // Configure implements click.Element.
 func (e *SetIP6DSCP) Configure(a *click.Args) {
-	a.Parse(click.Must("DSCP", click.IntRange(&e.dscp, 0, 63)))
+	a.Parse(click.Must("VAL", click.IntRange(&e.dscp, 0, 63)))
 }
 
 // Act implements click.Actor.

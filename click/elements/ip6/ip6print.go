@@ -17,7 +17,7 @@ func init() {
 			Text: "A line has the label, addresses, payload length, protocol, hop limit, traffic class and flow label, and what TCP, UDP and ICMPv6 begin with. Packets whose network header is not marked are not printed. " +
 				"It is for looking, not for the fast path: it writes to the router's output, standard error as a rule.",
 			Args: []string{
-				"LABEL: Begins each line.", "NBYTES: Bytes of contents to print; default 1500.", "CONTENTS: Whether to print the packet's bytes in hexadecimal; default false.",
+				"TAG: Begins each line.", "NBYTES: Bytes of contents to print; default 1500.", "CONTENTS: Whether to print the packet's bytes in hexadecimal; default false.",
 				"TIMESTAMP: Whether to print the timestamp annotation; default false.", "ACTIVE: Whether to print; default true.",
 			},
 			Handlers: []string{"active (rw): The ACTIVE argument."}, Example: "... -> CheckIP6Header -> IP6Print(in) -> ...;", See: []string{"IPPrint", "CheckIP6Header"},
@@ -38,7 +38,7 @@ type IP6Print struct {
 // Configure implements click.Element.
 func (e *IP6Print) Configure(a *click.Args) {
 	e.most, e.active = 1500, true
-	a.Parse(click.May("LABEL", click.String(&e.label)), click.May("NBYTES", click.IntRange(&e.most, 0, 1<<16)), click.May("CONTENTS", click.Bool(&e.contents)),
+	a.Parse(click.May("TAG", click.String(&e.label)), click.May("NBYTES", click.IntRange(&e.most, 0, 1<<16)), click.May("CONTENTS", click.Bool(&e.contents)),
 		click.Key("TIMESTAMP", click.Bool(&e.stamps)), click.Key("ACTIVE", click.Bool(&e.active)))
 }
 
