@@ -33,6 +33,7 @@ t[9] -> CheckARPHeader(14, VERBOSE true) -> ARPPrint(x, ETHER true) -> VLANDecap
 w[9] -> IPReassembler -> IPFragmenter(28) -> IPReassembler(HIMEM 5000, MAX_MTU_ANNO 20) -> Discard;
 t[12] -> nd :: IP6NDAdvertiser(::/0 2:0:0:0:0:1) -> Discard; t[13] -> [1] ns :: IP6NDSolicitor(::1, 2:0:0:0:0:1) -> Discard; t[14] -> CheckIP6Header -> s6 :: Tee; t[15] -> MarkIP6Header -> s6;
 s6[0] -> DecIP6HLIM -> SetIP6DSCP(1) -> IP6Mirror -> IP6Print(x) -> [0] ns; s6[1] -> ICMP6Error(::1, toobig) -> Discard; s6[2] -> GetIP6Address(24) -> LookupIP6Route(::/0 0) -> UDPIP6Encap(::1, 1, DST_ANNO, 2) -> ICMP6Error(::1, unreachable) -> Discard;
+w[10] -> ICMPPingSource(1.2.3.4, 10.0.0.1, VERBOSE false) -> Discard;
 t[5] -> MarkIPHeader(30) -> v :: Tee -> ICMPError(10.0.0.1, redirect) -> Discard; v[1] -> IPFragmenter(68) -> Discard;
 `
 
