@@ -48,7 +48,7 @@ func NewNetwork(t testing.TB, prefix string, queues int) *Network {
 		must(t, ignore(n.Sysctl("ipv6/conf/default/router_solicitations", "0")))
 	}
 	must(t, w.Here.Sysctl("ipv4/ip_forward", "1"))
-	pair(t, queues, end{w.There, "jnl0", "10.77.0.2/24", "fd77::2/64"}, end{w.Here, "jnl0", "10.77.0.1/24", "fd77::1/64"})
+	w.Join(t, queues)
 	pair(t, 1, end{w.Here, "jnl1", "10.78.0.1/24", "fd78::1/64"}, end{w.Beyond, "jnl0", "10.78.0.2/24", "fd78::2/64"})
 	Netlink(t, w.There, func(h *netlink.Handle) error { return route(h, "10.77.0.1") })
 	Netlink(t, w.Beyond, func(h *netlink.Handle) error { return route(h, "10.78.0.1") })
@@ -77,6 +77,13 @@ func NewNetwork(t testing.TB, prefix string, queues int) *Network {
 	}))
 	t.Cleanup(func() { unix.Close(w.ThereFD) })
 	return w
+}
+
+// Join makes the link between There and Here; NewNetwork has done so, and a test may do it again after it has deleted the link. Numbers, addresses of hardware and the raw socket are
+// those of the link before.
+func (w *Network) Join(t testing.TB, queues int) {
+	t.Helper()
+	pair(t, queues, end{w.There, "jnl0", "10.77.0.2/24", "fd77::2/64"}, end{w.Here, "jnl0", "10.77.0.1/24", "fd77::1/64"})
 }
 
 func sweepStale(t testing.TB, prefix string) {

@@ -15,7 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -30,59 +29,13 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-// TestClaimedOrNot sends claimed and unclaimed packets to a router with forwarding on and looks at both sides.
-func TestClaimedOrNot(t *testing.T) {
-	each(t, func(t *testing.T, w *network, o map[string]string) {
-		n := conformance.NewNode(t)
-		w.open(t, n, spec(o))
-		host := udpAt(t, w.here, "10.77.0.1:0")
-		hostPort := host.LocalAddr().(*net.UDPAddr).Port
-		beyond := udpAt(t, w.beyond, "10.78.0.2:0")
-		beyondPort := beyond.LocalAddr().(*net.UDPAddr).Port
-		there := udpAt(t, w.there, "10.77.0.2:0")
-
-		// The channel claims by key, so both kinds of packets have the same addresses and ports.
-		claimed := conformance.NewSink(t, n, "if/ether/ip/udp", "", "0/63")
-		send := func(addr string, port int, msg string) {
-			if _, err := there.WriteToUDPAddrPort([]byte(msg), netip.AddrPortFrom(netip.MustParseAddr(addr), uint16(port))); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := range 50 {
-			for _, to := range []struct {
-				addr string
-				port int
-				at   *net.UDPConn
-			}{{"10.77.0.1", hostPort, host}, {"10.78.0.2", beyondPort, beyond}} {
-				send(to.addr, to.port, fmt.Sprint("claimed ", i, to.addr))
-				send(to.addr, to.port, fmt.Sprint("open ", i, to.addr))
-				if got := next(t, to.at); got != fmt.Sprint("open ", i, to.addr) {
-					t.Fatalf("at %s: %q", to.addr, got)
-				}
-				g := claimed.Next(t)
-				if string(g.Data) != fmt.Sprint("claimed ", i, to.addr) {
-					t.Fatalf("channel: %q", g.Data)
-				}
-				checkUDP(t, g.Frame)
-			}
-		}
-		claimed.Empty(t)
-		st, err := n.LinkStats("l0")
-		if err != nil || st.Unclaimed != 0 || st.RxPackets != 100 {
-			t.Errorf("stats %+v, %v: unclaimed packets were copied to the ring", st, err)
-		}
-	})
-}
-
-// checkUDP verifies both checksums of a frame of IPv4 and UDP: kernels leave them unfinished between namespaces.
-func checkUDP(t *testing.T, f []byte) {
-	t.Helper()
-	if len(f) < 42 || demux.Checksum(f[14:34]) != 0 {
-		t.Fatalf("IP checksum of %x", f)
-	}
-	src, dst := netip.AddrFrom4([4]byte(f[26:30])), netip.AddrFrom4([4]byte(f[30:34]))
-	if c := demux.Fold(demux.Sum(demux.PseudoSum(src, dst, demux.ProtoUDP, len(f)-34), f[34:])); c != 0 {
-		t.Fatalf("UDP checksum of %x is off by %04x", f, c)
+// TestHost runs the suite of drivers that share an interface with the host.
+func TestHost(t *testing.T) {
+	for _, o := range variants {
+		t.Run(fmt.Sprint(o), func(t *testing.T) {
+			w := newNetwork(t)
+			conformance.RunHost(t, conformance.Host{Net: w.Network, Open: func(t testing.TB, n *nodeos.Node) conformance.HostLink { return w.open(t, n, spec(o)) }})
+		})
 	}
 }
 
@@ -118,47 +71,6 @@ func dial(t *testing.T, w *network, addr string) net.Conn {
 	}))
 	t.Cleanup(func() { c.Close() })
 	return c
-}
-
-// TestTCPBesideTheNode transfers to the router's own stack while a channel has traffic, opens, claims change, and the link closes.
-func TestTCPBesideTheNode(t *testing.T) {
-	each(t, func(t *testing.T, w *network, o map[string]string) {
-		addr, result := serve(t, w)
-		c := dial(t, w, addr)
-		data := bytes.Repeat([]byte("0123456789abcdef"), 64<<10/16)
-		h := sha256.New()
-		write := func(times int) {
-			for range times {
-				h.Write(data)
-				if _, err := c.Write(data); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		write(20)
-		n := conformance.NewNode(t)
-		w.open(t, n, spec(o))
-		write(20)
-		s := conformance.NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
-		for i := range 20 {
-			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte{byte(i)}))
-			other := conformance.NewSink(t, n, "l0/ether/ip/udp", ":9", "")
-			write(2)
-			other.Chan.Close()
-			s.Next(t)
-		}
-		must(t, n.CloseLink("l0"))
-		write(20)
-		c.Close()
-		select {
-		case got := <-result:
-			if got != [32]byte(h.Sum(nil)) {
-				t.Error("the transfer arrived damaged")
-			}
-		case <-time.After(20 * time.Second):
-			t.Fatal("the transfer did not end")
-		}
-	})
 }
 
 // TestSuperFrames claims an established TCP connection, whose sender then hands its kernel more than fits a frame.
@@ -386,65 +298,6 @@ func TestOthersStay(t *testing.T) {
 		}
 	}
 	must(t, undo())
-}
-
-// TestInterfaceGoes takes the interface down and up, and away.
-func TestInterfaceGoes(t *testing.T) {
-	w := newNetwork(t)
-	n := conformance.NewNode(t)
-	l := w.open(t, n, spec(nil))
-	s := conformance.NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
-	out, err := n.Root().NewOutChan(nodeos.OutChanSpec{Protocol: "l0"})
-	must(t, err)
-	set := func(up bool) {
-		w.do(t, w.here, func(h *netlink.Handle) error {
-			i, err := h.LinkByIndex(w.hereIndex)
-			if err != nil {
-				return err
-			}
-			if up {
-				return h.LinkSetUp(i)
-			}
-			return h.LinkSetDown(i)
-		})
-	}
-	send := func() { sendOne(t, n, l, out, conformance.UDPFrame(w.mac, 9, []byte("out"))) }
-	send()
-	if l.Err() != nil || l.Stats().TxPackets != 1 {
-		t.Fatalf("%v, %+v", l.Err(), l.Stats())
-	}
-	set(false)
-	send()
-	if l.Err() == nil || l.Stats().TxDrops != 1 {
-		t.Errorf("down: %v, %+v", l.Err(), l.Stats())
-	}
-	turns := n.Worker(0).Stats().Turns
-	n.Worker(0).Call(func() {})
-	n.Worker(0).Call(func() {})
-	if d := n.Worker(0).Stats().Turns - turns; d > 20 {
-		t.Errorf("the worker made %d turns with an interface that is down", d)
-	}
-	set(true)
-	w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte("again")))
-	if g := s.Next(t); string(g.Data) != "again" {
-		t.Errorf("got %q", g.Data)
-	}
-	send()
-	if l.Err() != nil {
-		t.Errorf("up again: %v", l.Err())
-	}
-	w.do(t, w.here, func(h *netlink.Handle) error {
-		i, err := h.LinkByIndex(w.hereIndex)
-		if err != nil {
-			return err
-		}
-		return h.LinkDel(i)
-	})
-	send()
-	if l.Err() == nil {
-		t.Error("the interface is gone and the link does not say so")
-	}
-	must(t, n.CloseLink("l0"))
 }
 
 var killWithParent = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

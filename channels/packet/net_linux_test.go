@@ -11,7 +11,6 @@ import (
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/internal/netns"
 	"github.com/janos-os/janos/nodeos"
-	"github.com/janos-os/janos/packet"
 )
 
 // network is the suite's, by names that are short in tests.
@@ -107,18 +106,4 @@ func openNS(name string) (*netns.Namespace, error) { return netns.Open(netns.Dir
 
 func passCode() asm.Instructions {
 	return asm.Instructions{asm.Mov.Imm(asm.R0, tcNext), asm.Return()}
-}
-
-// sendOne sends a frame on the worker and returns when the link has counted it.
-func sendOne(t testing.TB, n *nodeos.Node, l *Link, out *nodeos.OutChan, frame []byte) {
-	t.Helper()
-	done := func() uint64 { st := l.Stats(); return st.TxPackets + st.TxDrops }
-	before := done()
-	w := n.Worker(0)
-	w.Call(func() {
-		var b packet.Batch
-		b.Append(w.Cache().AllocFrom(packet.Node, frame))
-		out.Send(w, &b)
-	})
-	conformance.Until(t, func() bool { return done() == before+1 })
 }

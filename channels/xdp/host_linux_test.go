@@ -2,19 +2,14 @@ package xdp
 
 import (
 	"bufio"
-	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"io"
-	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,121 +22,14 @@ import (
 	"github.com/janos-os/janos/packet"
 )
 
-// TestClaimedOrNot sends claimed and unclaimed packets to a router with forwarding on and looks at both sides.
-func TestClaimedOrNot(t *testing.T) {
-	each(t, func(t *testing.T, w *network, o map[string]string) {
-		n := conformance.NewNode(t)
-		w.open(t, n, spec(o))
-		host := udpAt(t, w.here, "10.77.0.1:0")
-		beyond := udpAt(t, w.beyond, "10.78.0.2:0")
-		there := udpAt(t, w.there, "10.77.0.2:0")
-
-		// The channel claims by key, so both kinds of packets have the same addresses and ports.
-		claimed := conformance.NewSink(t, n, "if/ether/ip/udp", "", "0/63")
-		send := func(to *net.UDPConn, msg string) {
-			if _, err := there.WriteToUDP([]byte(msg), to.LocalAddr().(*net.UDPAddr)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		for i := range 50 {
-			for _, to := range []*net.UDPConn{host, beyond} {
-				send(to, fmt.Sprint("claimed ", i, to.LocalAddr()))
-				send(to, fmt.Sprint("open ", i, to.LocalAddr()))
-				if got := next(t, to); got != fmt.Sprint("open ", i, to.LocalAddr()) {
-					t.Fatalf("at %s: %q", to.LocalAddr(), got)
-				}
-				g := claimed.Next(t)
-				if string(g.Data) != fmt.Sprint("claimed ", i, to.LocalAddr()) {
-					t.Fatalf("channel: %q", g.Data)
-				}
-				checkUDP(t, g.Frame)
-			}
-		}
-		claimed.Empty(t)
-		if st, err := n.LinkStats("l0"); err != nil || st.Unclaimed != 0 || st.RxPackets != 100 || st.RxDrops != 0 {
-			t.Errorf("stats %+v, %v: want the claimed packets and no others", st, err)
-		}
-	})
-}
-
-// checkUDP verifies both checksums of a frame of IPv4 and UDP: kernels leave them unfinished between namespaces.
-func checkUDP(t *testing.T, f []byte) {
-	t.Helper()
-	if len(f) < 42 || demux.Checksum(f[14:34]) != 0 {
-		t.Fatalf("IP checksum of %x", f)
+// TestHost runs the suite of drivers that share an interface with the host.
+func TestHost(t *testing.T) {
+	for _, o := range variants[:2] {
+		t.Run(o["mode"], func(t *testing.T) {
+			w := newNetwork(t, 1)
+			conformance.RunHost(t, conformance.Host{Net: w.Network, Open: func(t testing.TB, n *nodeos.Node) conformance.HostLink { return w.open(t, n, spec(o)) }})
+		})
 	}
-	src, dst := netip.AddrFrom4([4]byte(f[26:30])), netip.AddrFrom4([4]byte(f[30:34]))
-	if c := demux.Fold(demux.Sum(demux.PseudoSum(src, dst, demux.ProtoUDP, len(f)-34), f[34:])); c != 0 {
-		t.Fatalf("UDP checksum of %x is off by %04x", f, c)
-	}
-}
-
-// serve accepts one TCP connection in here and returns the hash of what was read from it.
-func serve(t *testing.T, w *network) (addr string, result chan [32]byte) {
-	var ln net.Listener
-	must(t, w.here.Do(func() (err error) {
-		ln, err = net.Listen("tcp", "10.77.0.1:0")
-		return err
-	}))
-	t.Cleanup(func() { ln.Close() })
-	result = make(chan [32]byte, 1)
-	go func() {
-		c, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer c.Close()
-		h := sha256.New()
-		io.Copy(h, c)
-		result <- [32]byte(h.Sum(nil))
-	}()
-	return ln.Addr().String(), result
-}
-
-// TestTCPBesideTheNode transfers to the router's own stack while a link opens, a channel has traffic, claims change, and the link closes.
-func TestTCPBesideTheNode(t *testing.T) {
-	each(t, func(t *testing.T, w *network, o map[string]string) {
-		addr, result := serve(t, w)
-		var c net.Conn
-		must(t, w.there.Do(func() (err error) {
-			c, err = net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
-			return err
-		}))
-		defer c.Close()
-		data := bytes.Repeat([]byte("0123456789abcdef"), 64<<10/16)
-		h := sha256.New()
-		write := func(times int) {
-			for range times {
-				h.Write(data)
-				if _, err := c.Write(data); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		write(20)
-		n := conformance.NewNode(t)
-		w.open(t, n, spec(o))
-		write(20)
-		s := conformance.NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", conformance.Port), "")
-		for i := range 20 {
-			w.inject(t, conformance.UDPFrame(w.mac, conformance.Port, []byte{byte(i)}))
-			other := conformance.NewSink(t, n, "l0/ether/ip/udp", ":9", "")
-			write(2)
-			other.Chan.Close()
-			s.Next(t)
-		}
-		must(t, n.CloseLink("l0"))
-		write(20)
-		c.Close()
-		select {
-		case got := <-result:
-			if got != [32]byte(h.Sum(nil)) {
-				t.Error("the transfer arrived damaged")
-			}
-		case <-time.After(20 * time.Second):
-			t.Fatal("the transfer did not end")
-		}
-	})
 }
 
 // TestSwapExactlyOnce changes the claims while traffic flows: each packet is the host's or the node's.

@@ -1,17 +1,13 @@
 package xdp
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
-	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/janos-os/janos/channels/conformance"
 	"github.com/janos-os/janos/demux"
@@ -24,80 +20,20 @@ import (
 
 func TestMain(m *testing.M) { leak.Main(m, fmt.Sprintf("jnxdp%d", os.Getpid())) }
 
-// Three namespaces in a row: there -- here -- beyond. here is the router with the node.
+// network is the suite's, by names that are short in tests.
 type network struct {
+	*conformance.Network
 	there, here, beyond   *netns.Namespace
-	mac                   [6]byte // of here's interface jnl0 towards there
-	thereFD               int     // raw socket on there's interface
-	buf                   []byte
+	mac                   [6]byte
+	thereFD               int
 	hereIndex, thereIndex int
 }
 
-// newNetwork builds the namespaces; they go with the test. queues is how many receive queues here's interface has.
+// newNetwork builds it; queues is how many queues each end of the link under test has.
 func newNetwork(t testing.TB, queues int) *network {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: network namespaces, AF_XDP sockets and BPF")
-	}
-	sweepStale(t)
-	w := &network{thereFD: -1, buf: make([]byte, 1<<16)}
-	prefix := fmt.Sprintf("jnxdp%d", os.Getpid())
-	for _, ns := range []struct {
-		name string
-		to   **netns.Namespace
-	}{{"there", &w.there}, {"here", &w.here}, {"beyond", &w.beyond}} {
-		n, err := netns.Create(netns.Dir, prefix+ns.name)
-		must(t, err)
-		*ns.to = n
-		t.Cleanup(func() {
-			n.Close()
-			must(t, netns.Delete(netns.Dir, prefix+ns.name))
-		})
-		must(t, ignore(n.Sysctl("ipv6/conf/all/disable_ipv6", "0")))
-		must(t, ignore(n.Sysctl("ipv6/conf/default/accept_dad", "0")))
-		must(t, ignore(n.Sysctl("ipv6/conf/default/router_solicitations", "0")))
-	}
-	must(t, w.here.Sysctl("ipv4/ip_forward", "1"))
-	w.pair(t, queues, end{w.there, "jnl0", "10.77.0.2/24", "fd77::2/64"}, end{w.here, "jnl0", "10.77.0.1/24", "fd77::1/64"})
-	w.pair(t, 1, end{w.here, "jnl1", "10.78.0.1/24", "fd78::1/64"}, end{w.beyond, "jnl0", "10.78.0.2/24", "fd78::2/64"})
-	w.do(t, w.there, func(h *netlink.Handle) error { return route(h, "10.77.0.1") })
-	w.do(t, w.beyond, func(h *netlink.Handle) error { return route(h, "10.78.0.1") })
-	w.do(t, w.here, func(h *netlink.Handle) error {
-		l, err := h.LinkByName("jnl0")
-		if err == nil {
-			copy(w.mac[:], l.Attrs().HardwareAddr)
-			w.hereIndex = l.Attrs().Index
-		}
-		return err
-	})
-	must(t, w.there.Do(func() (err error) {
-		const all = unix.ETH_P_ALL << 8
-		if w.thereFD, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, all); err != nil {
-			return err
-		}
-		i, err := net.InterfaceByName("jnl0")
-		if err != nil {
-			return err
-		}
-		w.thereIndex = i.Index
-		must(t, unix.SetsockoptInt(w.thereFD, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
-		must(t, unix.SetsockoptInt(w.thereFD, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20))
-		return unix.Bind(w.thereFD, &unix.SockaddrLinklayer{Ifindex: i.Index, Protocol: all})
-	}))
-	t.Cleanup(func() { unix.Close(w.thereFD) })
-	return w
-}
-
-func sweepStale(t testing.TB) {
-	names, err := netns.List(netns.Dir, "jnxdp")
-	must(t, err)
-	for _, n := range names {
-		var pid int
-		var rest string
-		if k, _ := fmt.Sscanf(n, "jnxdp%d%s", &pid, &rest); k == 2 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			must(t, netns.Delete(netns.Dir, n))
-		}
-	}
+	w := conformance.NewNetwork(t, "jnxdp", queues)
+	return &network{w, w.There, w.Here, w.Beyond, w.MAC, w.ThereFD, w.HereIndex, w.ThereIndex}
 }
 
 func must(t testing.TB, err error) {
@@ -107,85 +43,25 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// ignore is for settings that some kernels do not have.
-func ignore(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
 func (w *network) do(t testing.TB, ns *netns.Namespace, fn func(h *netlink.Handle) error) {
 	t.Helper()
-	h, err := ns.Netlink()
-	must(t, err)
-	defer h.Close()
-	must(t, fn(h))
+	conformance.Netlink(t, ns, fn)
 }
 
-func route(h *netlink.Handle, via string) error {
-	l, err := h.LinkByName("jnl0")
-	if err != nil {
-		return err
-	}
-	return h.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(via)})
+func (w *network) inject(t testing.TB, frames ...[]byte) {
+	t.Helper()
+	w.Inject(t, frames...)
 }
 
-type end struct {
-	ns           *netns.Namespace
-	name, v4, v6 string
+func (w *network) sent(t testing.TB) []byte {
+	t.Helper()
+	return w.Sent(t)
 }
 
-// pair joins two namespaces and enters each end in the other's neighbour table, so that the links are quiet.
-func (w *network) pair(t testing.TB, queues int, a, b end) {
-	w.do(t, a.ns, func(h *netlink.Handle) error {
-		return h.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: a.name, NumTxQueues: queues, NumRxQueues: queues},
-			PeerName:  b.name, PeerNamespace: netlink.NsFd(b.ns.Fd()), PeerNumTxQueues: uint32(queues), PeerNumRxQueues: uint32(queues),
-		})
-	})
-	ends := [2]end{a, b}
-	var macs [2]net.HardwareAddr
-	for i, e := range ends {
-		w.do(t, e.ns, func(h *netlink.Handle) error {
-			l, err := h.LinkByName(e.name)
-			if err != nil {
-				return err
-			}
-			macs[i] = l.Attrs().HardwareAddr
-			for _, s := range []string{e.v4, e.v6} {
-				ad, err := netlink.ParseAddr(s)
-				if err != nil {
-					return err
-				}
-				ad.Flags = unix.IFA_F_NODAD
-				if err := h.AddrAdd(l, ad); err != nil {
-					return err
-				}
-			}
-			return h.LinkSetUp(l)
-		})
-	}
-	for i, e := range ends {
-		other := ends[1-i]
-		w.do(t, e.ns, func(h *netlink.Handle) error {
-			l, err := h.LinkByName(e.name)
-			if err != nil {
-				return err
-			}
-			for _, s := range []string{other.v4, other.v6} {
-				ip, _, err := net.ParseCIDR(s)
-				if err != nil {
-					return err
-				}
-				if err := h.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: ip, HardwareAddr: macs[1-i], State: netlink.NUD_PERMANENT}); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
-}
+var (
+	udpAt = conformance.UDPAt
+	next  = conformance.NextDatagram
+)
 
 // hereLink changes here's interface jnl0.
 func (w *network) hereLink(t testing.TB, fn func(h *netlink.Handle, l netlink.Link) error) {
@@ -245,62 +121,6 @@ func suiteRules(t testing.TB) []demux.Rule {
 	p, err := demux.ParseProtocol("l0/ether/ip/udp")
 	must(t, err)
 	return []demux.Rule{{ID: 1, Protocol: p, Local: demux.Address{Top: demux.UDP, Port: conformance.Port}}}
-}
-
-// inject puts frames on the wire towards here.
-func (w *network) inject(t testing.TB, frames ...[]byte) {
-	for _, f := range frames {
-		err := unix.ENOBUFS
-		for err == unix.ENOBUFS { // the other end is behind
-			err, _ = unix.Sendto(w.thereFD, f, 0, &unix.SockaddrLinklayer{Ifindex: w.thereIndex}).(unix.Errno)
-		}
-		if err != 0 {
-			t.Errorf("sending a frame of %d bytes: %v", len(f), err)
-		}
-	}
-}
-
-// sent returns the next frame that arrives at there and was made by the suite; here's own stack talks too.
-func (w *network) sent(t testing.TB) []byte {
-	tv := unix.NsecToTimeval(int64(10 * time.Second))
-	must(t, unix.SetsockoptTimeval(w.thereFD, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv))
-	for {
-		n, _, err := unix.Recvfrom(w.thereFD, w.buf, 0)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			t.Errorf("no frame came: %v", err)
-			return nil
-		}
-		if n >= 12 && [6]byte(w.buf[6:12]) == conformance.ThereMAC {
-			return append([]byte(nil), w.buf[:n]...)
-		}
-	}
-}
-
-// udpAt opens a UDP socket of a namespace's own stack.
-func udpAt(t testing.TB, ns *netns.Namespace, addr string) *net.UDPConn {
-	t.Helper()
-	var c *net.UDPConn
-	must(t, ns.Do(func() (err error) {
-		c, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.MustParseAddrPort(addr)))
-		return err
-	}))
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
-// next returns the next datagram of a socket.
-func next(t testing.TB, c *net.UDPConn) string {
-	t.Helper()
-	b := make([]byte, 2048)
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	n, err := c.Read(b)
-	if err != nil {
-		t.Fatalf("no datagram at %v: %v", c.LocalAddr(), err)
-	}
-	return string(b[:n])
 }
 
 // variants are the forms of the driver that pass the same tests.
