@@ -126,12 +126,20 @@ func (d *Domain) fileRoot(op Operation, name string) (*files, error) {
 // OpenFile opens a regular file. Names are relative to the domain's root, which they cannot leave, by ".." or by a symbolic link
 // (os.Root). Other than regular files are errs.Refused, more files than the domain may have open errs.Limit.
 func (d *Domain) OpenFile(name string, mode FileMode) (*File, error) {
-	op := OpWriteFile
-	if mode == Reading {
-		op = OpReadFile
-	}
 	if int(mode) >= len(fileFlags) {
 		return nil, errs.New(errs.Invalid, "domain %s: file %q: mode %d, want 0 to %d", d.Path(), name, mode, len(fileFlags)-1)
+	}
+	return d.OpenFileFlags(name, fileFlags[mode])
+}
+
+// OpenFileFlags is OpenFile with flags of package os: one of O_RDONLY, O_WRONLY and O_RDWR, and any of O_APPEND, O_CREATE, O_EXCL and O_TRUNC.
+func (d *Domain) OpenFileFlags(name string, flags int) (*File, error) {
+	op := OpWriteFile
+	if flags == os.O_RDONLY {
+		op = OpReadFile
+	}
+	if flags&^(os.O_WRONLY|os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL|os.O_TRUNC) != 0 {
+		return nil, errs.New(errs.Invalid, "domain %s: file %q: flags %#x", d.Path(), name, flags)
 	}
 	f, err := d.fileRoot(op, name)
 	if err != nil {
@@ -154,7 +162,7 @@ func (d *Domain) OpenFile(name string, mode FileMode) (*File, error) {
 	}
 	f.open[o] = true
 	f.mu.Unlock()
-	file, err := f.root.OpenFile(name, fileFlags[mode], 0o600)
+	file, err := f.root.OpenFile(name, flags, 0o600)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -179,25 +187,83 @@ func (o *File) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write implements io.Writer. A write above the bytes that the domain may write is refused whole with errs.Limit.
-func (o *File) Write(b []byte) (int, error) {
-	f, size := o.files, int64(len(b))
+// spend takes bytes of what the domain may write.
+func (o *File) spend(size int64) error {
+	f := o.files
 	for limit := f.spec.MaxBytes; ; {
 		have := f.written.Load()
 		if limit == resctl.Nothing || limit != resctl.Unlimited && size > limit-have {
 			f.refused.Add(1)
-			return 0, errs.New(errs.Limit, "domain %s: file %q: %d more bytes would exceed its limit (written %d, limit %d)", f.domain.Path(), o.name, size, have, max(limit, 0))
+			return errs.New(errs.Limit, "domain %s: file %q: %d more bytes would exceed its limit (written %d, limit %d)", f.domain.Path(), o.name, size, have, max(limit, 0))
 		}
 		if f.written.CompareAndSwap(have, have+size) {
-			break
+			return nil
 		}
 	}
-	n, err := o.file.Write(b)
-	f.written.Add(int64(n) - size)
+}
+
+// write writes b by fn within what the domain may write.
+func (o *File) write(b []byte, fn func() (int, error)) (int, error) {
+	if err := o.spend(int64(len(b))); err != nil {
+		return 0, err
+	}
+	n, err := fn()
+	o.files.written.Add(int64(n - len(b)))
 	if err != nil {
-		err = fileError("domain "+f.domain.Path()+": writing", o.name, err)
+		err = fileError("domain "+o.files.domain.Path()+": writing", o.name, err)
 	}
 	return n, err
+}
+
+// Write implements io.Writer. A write above the bytes that the domain may write is refused whole with errs.Limit.
+func (o *File) Write(b []byte) (int, error) {
+	return o.write(b, func() (int, error) { return o.file.Write(b) })
+}
+
+// WriteAt implements io.WriterAt, under the bound of Write. It is refused for files that were opened for appending.
+func (o *File) WriteAt(b []byte, offset int64) (int, error) {
+	return o.write(b, func() (int, error) { return o.file.WriteAt(b, offset) })
+}
+
+// ReadAt implements io.ReaderAt.
+func (o *File) ReadAt(b []byte, offset int64) (int, error) {
+	n, err := o.file.ReadAt(b, offset)
+	o.files.read.Add(int64(n))
+	return n, err
+}
+
+// Truncate changes the size. What it adds counts as written, though the host may keep a hole.
+func (o *File) Truncate(size int64) error {
+	i, err := o.Stat()
+	if err != nil {
+		return err
+	}
+	more := max(0, size-i.Size())
+	if err := o.spend(more); err != nil {
+		return err
+	}
+	if err := o.file.Truncate(size); err != nil {
+		o.files.written.Add(-more)
+		return fileError("domain "+o.files.domain.Path()+": truncating", o.name, err)
+	}
+	return nil
+}
+
+// Stat describes the file.
+func (o *File) Stat() (fs.FileInfo, error) {
+	i, err := o.file.Stat()
+	if err != nil {
+		return nil, fileError("domain "+o.files.domain.Path()+": file", o.name, err)
+	}
+	return i, nil
+}
+
+// Sync has the host write to its disk what it has of the file.
+func (o *File) Sync() error {
+	if err := o.file.Sync(); err != nil {
+		return fileError("domain "+o.files.domain.Path()+": syncing", o.name, err)
+	}
+	return nil
 }
 
 // Seek implements io.Seeker.
@@ -228,8 +294,34 @@ func (d *Domain) StatFile(name string) (fs.FileInfo, error) {
 	return i, nil
 }
 
+// LstatFile is StatFile that does not follow a symbolic link at the end of the name.
+func (d *Domain) LstatFile(name string) (fs.FileInfo, error) {
+	f, err := d.fileRoot(NumOperations, name)
+	if err != nil {
+		return nil, err
+	}
+	i, err := f.root.Lstat(name)
+	if err != nil {
+		return nil, fileError("domain "+d.Path()+": file", name, err)
+	}
+	return i, nil
+}
+
 // ListFiles returns the names in a directory, sorted; "." is the root. More than MaxListed are errs.TooBig.
 func (d *Domain) ListFiles(name string) ([]string, error) {
+	entries, err := d.ReadDir(name)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, nil
+}
+
+// ReadDir is ListFiles that tells what each of them is.
+func (d *Domain) ReadDir(name string) ([]fs.DirEntry, error) {
 	i, err := d.StatFile(name)
 	if err != nil {
 		return nil, err
@@ -249,12 +341,8 @@ func (d *Domain) ListFiles(name string) ([]string, error) {
 	if err != nil && len(entries) > 0 {
 		return nil, fileError("domain "+d.Path()+": directory", name, err)
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	sort.Strings(names)
-	return names, nil
+	sort.Slice(entries, func(i, j int) bool { return entries[i].Name() < entries[j].Name() })
+	return entries, nil
 }
 
 // MakeDir makes a directory.

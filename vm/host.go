@@ -9,9 +9,9 @@ import (
 	"github.com/tetratelabs/wazero/api"
 )
 
-// HostFunc is a function that guests may import. Its parameters and result are i32.
+// HostFunc is a function that guests may import. Its parameters are i32, but for those of Wide, and its result is i32.
 //
-// Call runs on the goroutine of the evaluation, inside it. stack holds the arguments, each truncated to 32
+// Call runs on the goroutine of the evaluation, inside it. stack holds the arguments, each i32 truncated to 32
 // bits, and takes the result in its first place, which is truncated too. It must check every
 // argument (see Instance.Memory), must not block, must not keep stack or views of memory, must not call the
 // instance or its isolate other than by the methods that say so, and reports errors as numbers of its ABI.
@@ -19,6 +19,7 @@ import (
 type HostFunc struct {
 	Module, Name string
 	Params       int
+	Wide         uint32 // bit k: parameter k is an i64
 	Result       bool
 	Fuel         uint32 // price, charged before the call
 	Call         func(in *Instance, stack []uint64)
@@ -37,6 +38,8 @@ type ClassSpec struct {
 	// Process makes it a class of processes, for Isolate.Start: they export ExportRun, and perhaps ExportExiting, and need no records. Otherwise it
 	// is one of handlers: guests that export evaluate and the records of the ABI.
 	Process bool
+	// Begin, of a class of processes, names the function that they export instead of ExportRun: without parameters and results, its exit code is 0.
+	Begin string
 	// Element makes it a class of graph elements, for Isolate.NewElement: guests that export evaluate and the records of package sdk/abi/elem.
 	Element bool
 	// Outside runs the guests; nil: the engine does.
@@ -66,6 +69,9 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	if spec.Process {
 		c.process = true
 		c.config.Resume, c.config.Exports, c.config.Optional = true, processExports, processOptional
+		if spec.Begin != "" {
+			c.config.Exports = []gate.Export{{Name: spec.Begin}}
+		}
 	}
 	if spec.Element {
 		if spec.Process {
@@ -109,9 +115,13 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 		}
 		seen[[2]string{f.Module, f.Name}] = true
 		imp := gate.Import{Module: f.Module, Name: f.Name, Fuel: f.Fuel}
-		for range f.Params {
-			f.params = append(f.params, api.ValueTypeI32)
-			imp.Sig.Params = append(imp.Sig.Params, gate.I32)
+		for k := range f.Params {
+			wasm, ours := api.ValueTypeI32, gate.I32
+			if f.Wide>>k&1 == 1 {
+				wasm, ours = api.ValueTypeI64, gate.I64
+			}
+			f.params = append(f.params, wasm)
+			imp.Sig.Params = append(imp.Sig.Params, ours)
 		}
 		if f.Result {
 			imp.Sig.Results = []gate.Type{gate.I32}
@@ -140,7 +150,9 @@ func shim(f HostFunc) api.GoModuleFunc {
 	return func(ctx context.Context, _ api.Module, stack []uint64) {
 		in := ctx.(*callContext).in
 		for i := range f.Params {
-			stack[i] = uint64(uint32(stack[i]))
+			if f.Wide>>i&1 == 0 {
+				stack[i] = uint64(uint32(stack[i]))
+			}
 		}
 		if in.tape != nil {
 			in.tape.before(&f, stack)

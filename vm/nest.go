@@ -189,11 +189,11 @@ func (i *Isolate) resolve(code *Code) ([]bound, error) {
 			return nil, errs.New(errs.Permission, "vm: isolate %s: the code imports %s, which it was not granted", i.spec.Name, name)
 		}
 		f, as := class.byName(name), class.byName(b.as)
-		if as == nil || as.Params != f.Params || as.Result != f.Result {
+		if as == nil || as.Params != f.Params || as.Wide != f.Wide || as.Result != f.Result {
 			return nil, errs.New(errs.Invalid, "vm: isolate %s: import %s cannot be %s, which is not there or of another type", i.spec.Name, name, b.as)
 		}
-		if len(b.by) > 0 && !f.Result {
-			return nil, errs.New(errs.Invalid, "vm: isolate %s: nobody can be asked about %s, which has no result", i.spec.Name, name)
+		if len(b.by) > 0 && (!f.Result || f.Wide != 0) {
+			return nil, errs.New(errs.Invalid, "vm: isolate %s: nobody can be asked about %s, which has no result, or a parameter of 64 bits", i.spec.Name, name)
 		}
 		all[f.index] = bound{as: as, by: b.by}
 	}

@@ -67,3 +67,6 @@ func (in *Instance) Charge(fuel uint64) {
 
 // Clock returns the engine's clock, by which Instance.Wait goes.
 func (e *Engine) Clock() clock.Clock { return e.spec.Clock }
+
+// Exit is for host functions: it ends the isolate, as the guest wishes (SelfExit), when the host function returns.
+func (in *Instance) Exit(code int32) { in.iso.die(flagExit, SelfExit, code, nil) }
