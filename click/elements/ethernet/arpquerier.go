@@ -24,7 +24,7 @@ func init() {
 				"An answer counts where there is an entry for its address. At a hot swap the table of the element of the same name is taken over.",
 			Args: []string{
 				"IP: Own address, which may be written with the length of the network's prefix.", "ETH: Own Ethernet address; where it is left away, that of the name given for IP.",
-				"TABLE: Name of the ARPTable to use instead of one of its own; then the five arguments of a table must not be given.",
+				"TABLE: Name of the ARPTable to use instead of one of its own; then the next five arguments have no effect.",
 				capacityArg, entryArg, perEntryArg, slimArg, arpTimeoutArg, "POLL_TIMEOUT: Age of an answer from which on its sender is asked again; default 60s. 0 is never.",
 				"BROADCAST: The network's broadcast address; default the last address of IP's network, if that is known.", "BROADCAST_POLL: Whether to ask everybody again, and not the known address; default false.",
 			},
@@ -112,7 +112,7 @@ func (e *ARPQuerier) Configure(a *click.Args) {
 	if e.shared {
 		for i, name := range []string{"CAPACITY", "ENTRY_CAPACITY", "ENTRY_PACKET_CAPACITY", "CAPACITY_SLIM_FACTOR", "TIMEOUT"} {
 			if given[i] {
-				a.Errorf("%s has no effect beside TABLE, give it to the table", name)
+				a.Messagef("warning: %s has no effect beside TABLE, give it to the table", name)
 			}
 		}
 		e.t = &table.t

@@ -21,10 +21,11 @@ var (
 		"VLAN_TCI: Tag control information of 16 bits: VLAN and priority; or ANNO, which takes it from the packet's VLAN annotation, and 0 where there is none.",
 		"VLAN_PCP: Priority, 0 to 7, in place of that of VLAN_TCI; default 0.", "VLAN_ID: VLAN, 0 to 4095, if VLAN_TCI is not given; just one of them is.",
 	}
-	nativeArg   = "NATIVE_VLAN: Packets of this VLAN get no tag; -1 is none; default 0."
-	tagHandlers = []string{"vlan_tci (rw): The tag, or ANNO.", "vlan_id (rw): The VLAN of the tag.", "vlan_pcp (rw): The priority of the tag."}
-	nativeInfo  = "native_vlan (rw): The NATIVE_VLAN argument."
-	etypeArg    = "ETHERTYPE: Type that says that there is a tag; default 0x8100. 0x88a8 is that of service providers' tags (IEEE 802.1ad)."
+	optionalTagArgs = append(append([]string{}, tagArgs[:2]...), "VLAN_ID: VLAN, 0 to 4095, in place of VLAN_TCI; without either the tag is 0.")
+	nativeArg       = "NATIVE_VLAN: Packets of this VLAN get no tag; -1 is none; default 0."
+	tagHandlers     = []string{"vlan_tci (rw): The tag, or ANNO.", "vlan_id (rw): The VLAN of the tag.", "vlan_pcp (rw): The priority of the tag."}
+	nativeInfo      = "native_vlan (rw): The NATIVE_VLAN argument."
+	etypeArg        = "ETHERTYPE: Type that says that there is a tag; default 0x8100. 0x88a8 is that of service providers' tags (IEEE 802.1ad)."
 )
 
 func init() {
@@ -42,7 +43,7 @@ func init() {
 		Doc: click.Doc{
 			Group: "ethernet", Title: "puts a VLAN tag into Ethernet headers",
 			Text: "The tag of IEEE 802.1Q goes behind the addresses. Packets shorter than an Ethernet header, and those without room, are dropped.",
-			Args: append(append([]string{}, tagArgs...), nativeArg, etypeArg), Handlers: append(append([]string{}, tagHandlers...), nativeInfo, "ethertype (rw): The ETHERTYPE argument, in hexadecimal.", "drops (r): Packets dropped."),
+			Args: append(append([]string{}, optionalTagArgs...), nativeArg, etypeArg), Handlers: append(append([]string{}, tagHandlers...), nativeInfo, "ethertype (rw): The ETHERTYPE argument, in hexadecimal.", "drops (r): Packets dropped."),
 			Example: "... -> EtherEncap(0x0800, 2:0:0:0:0:1, 2:0:0:0:0:2) -> VLANEncap(7) -> ...;", See: []string{"VLANDecap", "EtherVLANEncap", "SetVLANAnno"},
 		},
 	})
@@ -81,8 +82,8 @@ type tag struct {
 	native int
 }
 
-// parse reads the arguments for a tag and others. The own ones of the element come first.
-func (t *tag) parse(a *click.Args, annos bool, first []click.Param, more ...click.Param) {
+// parse reads the arguments for a tag, which may be optional, and others. The own ones of the element come first.
+func (t *tag) parse(a *click.Args, annos, optional bool, first []click.Param, more ...click.Param) {
 	var id, pcp int
 	var hasTCI, hasID, hasPCP bool
 	tci := t.parseTCI
@@ -94,7 +95,7 @@ func (t *tag) parse(a *click.Args, annos bool, first []click.Param, more ...clic
 	if !a.Parse(append(params, more...)...) {
 		return
 	}
-	if hasTCI == hasID {
+	if hasTCI == hasID && (hasTCI || !optional) {
 		a.Errorf("just one of VLAN_TCI and VLAN_ID must be given")
 		return
 	}
@@ -175,7 +176,7 @@ type SetVLANAnno struct {
 }
 
 // Configure implements click.Element.
-func (e *SetVLANAnno) Configure(a *click.Args) { e.tag.parse(a, false, nil) }
+func (e *SetVLANAnno) Configure(a *click.Args) { e.tag.parse(a, false, false, nil) }
 
 // Act implements click.Actor.
 func (e *SetVLANAnno) Act(b *packet.Batch) {
@@ -197,7 +198,7 @@ type VLANEncap struct {
 // Configure implements click.Element.
 func (e *VLANEncap) Configure(a *click.Args) {
 	e.typ = typeVLAN
-	e.tag.parse(a, true, nil, click.Key("NATIVE_VLAN", click.IntRange(&e.tag.native, -1, 0xfff)), click.Key("ETHERTYPE", click.IntRange(&e.typ, 0, 0xffff)))
+	e.tag.parse(a, true, true, nil, click.Key("NATIVE_VLAN", click.IntRange(&e.tag.native, -1, 0xfff)), click.Key("ETHERTYPE", click.IntRange(&e.typ, 0, 0xffff)))
 }
 
 // Act implements click.Actor.
@@ -281,7 +282,7 @@ type EtherVLANEncap struct {
 
 // Configure implements click.Element.
 func (e *EtherVLANEncap) Configure(a *click.Args) {
-	e.tag.parse(a, true, []click.Param{click.Must("ETHERTYPE", click.IntRange(&e.typ, 0, 0xffff)), click.Must("SRC", click.Ether(&e.src)), click.Must("DST", click.Ether(&e.dst))},
+	e.tag.parse(a, true, false, []click.Param{click.Must("ETHERTYPE", click.IntRange(&e.typ, 0, 0xffff)), click.Must("SRC", click.Ether(&e.src)), click.Must("DST", click.Ether(&e.dst))},
 		click.Key("NATIVE_VLAN", click.IntRange(&e.tag.native, -1, 0xfff)))
 }
 
