@@ -43,6 +43,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "janos: interrupted")
 		os.Exit(exitInterrupted)
 	}
+	if code := exitCode(0); errors.As(err, &code) {
+		os.Exit(int(code) & 0xff)
+	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "janos: %v\n", err)
 	}
@@ -81,7 +84,7 @@ To know what works here:        janos doctor`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand(), guestCommand())
+	add("run", nodeCommand(), showCommand(), labCommand(), demoCommand(), guestCommand(), wasiCommand())
 	add("write", capsuleCommand())
 	add("machine", doctorCommand(), benchCommand(), versionCommand())
 	// A command that has others below it runs only to refuse what is not one of them.
