@@ -258,14 +258,14 @@ func (c *OutChan) Send(w *Worker, b *packet.Batch) {
 		w.cache.FreeBatch(b)
 		return
 	}
-	mtu := math.MaxInt // of frames that are sent as they are the link says how long they may be
-	if len(c.proto.Layers) > 0 {
+	mtu, whole := math.MaxInt, len(c.proto.Layers) == 0 // of frames that are sent as they are the link says how long they may be
+	if !whole {
 		mtu = c.MTU()
 	}
-	ps, out, bytes := b.Packets(), 0, 0
+	ps, cache, out, bytes := b.Packets(), w.cache, 0, 0
 	for _, p := range ps {
 		n := p.Len()
-		if n > mtu || !w.cache.Unshare(p) || !c.wrap(p) {
+		if n > mtu || !cache.Unshare(p) || !whole && !c.wrap(p) {
 			c.invalid.Add(1)
 			w.cache.Free(p)
 			continue

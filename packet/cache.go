@@ -8,6 +8,8 @@ type Cache struct {
 	pool   *Pool
 	worker int
 
+	ownFrames, ownPackets span // by number, what is at home here
+
 	freeFrames  []uint32
 	freePackets []uint32
 	pairs       []pair // free packets that have kept their frames, the last view of which they were
@@ -22,6 +24,9 @@ type Cache struct {
 	exhausted atomic.Uint64
 	refused   atomic.Uint64
 }
+
+// span is n numbers from first on.
+type span struct{ first, n uint32 }
 
 // pair is a packet and the frame that it views.
 type pair struct{ packet, frame uint32 }
@@ -268,11 +273,24 @@ func (c *Cache) Copy(p *Packet, o Owner) *Packet {
 // the same owner is charged for. It returns false, with p unchanged and still owned by the caller,
 // when that owner cannot pay or the pool is empty.
 func (c *Cache) Unshare(p *Packet) bool {
-	f := &c.pool.frames[p.fid]
-	if f.refs() == 1 {
-		return true
+	return c.pool.frames[p.fid].word.Load()&refMask == 1 || c.unshare(p)
+}
+
+//go:noinline
+func (c *Cache) unshare(p *Packet) bool { return c.moveTo(p, c.pool.frames[p.fid].owner()) }
+
+// Sendable makes p ready to be sent from where it lies: unshared, and Sending. It returns false as Unshare does. FreeSent takes what was made so.
+func (c *Cache) Sendable(p *Packet) bool {
+	return c.pool.frames[p.fid].word.Load()&(0xff<<stateShift|refMask) == uint64(Sending)<<stateShift|1 || c.sendable(p)
+}
+
+//go:noinline
+func (c *Cache) sendable(p *Packet) bool {
+	if !c.Unshare(p) {
+		return false
 	}
-	return c.moveTo(p, f.owner())
+	c.SetState(p, Sending)
+	return true
 }
 
 // Charge makes o pay for p's frame instead of the present owner. A shared frame is copied, for
@@ -366,10 +384,19 @@ func (c *Cache) moveTo(p *Packet, o Owner) bool {
 }
 
 // SetState records where p's frame is. Links call it for what they keep beyond a Flush. A frame becomes Sending with one
-// view only and stays so until it is freed: Sweep leaves frames in that state to whoever sends them.
+// view only, or stays as it is, and is so until it is freed: Sweep leaves frames in that state to whoever sends them.
 func (c *Cache) SetState(p *Packet, s State) {
 	f := &c.pool.frames[p.fid]
 	w := f.word.Load()
+	if s == Sending {
+		if w&refMask != 1 {
+			return
+		}
+		if p.clone.Load() != 0 { // the only view becomes the first one, by which FreeSent finds it
+			f.view = p.id + 1
+			p.clone.Store(0)
+		}
+	}
 	if now := State(w >> stateShift); now == s { // the node marks what it gives to a link, and links mark it again
 		return
 	} else if now != Sending && w&refMask == 1 {
@@ -381,8 +408,14 @@ func (c *Cache) SetState(p *Packet, s State) {
 
 // SetStates is SetState for all packets of ps.
 func (c *Cache) SetStates(ps []*Packet, s State) {
+	frames := c.pool.frames
 	for _, p := range ps {
-		c.SetState(p, s)
+		f := &frames[p.fid]
+		if w := f.word.Load(); State(w>>stateShift) != Sending && w&refMask == 1 && p.clone.Load() == 0 {
+			f.put(w&^(0xff<<stateShift) | uint64(s)<<stateShift)
+		} else {
+			c.SetState(p, s)
+		}
 	}
 }
 
@@ -460,6 +493,39 @@ func (c *Cache) FreeAll(ps []*Packet) {
 	}
 	c.pairs = pairs
 	c.refund(payer, frames)
+}
+
+// FreeSent frees packets that were made Sendable, by the numbers of their frames. A frame that is not Sending is left alone.
+func (c *Cache) FreeSent(ids []FrameID) {
+	frames, packets := c.pool.frames, c.pool.packets
+	payer, n := Node, 0
+	for _, id := range ids {
+		if uint64(id) >= uint64(len(frames)) {
+			continue
+		}
+		f := &frames[id]
+		w, view := f.word.Load(), f.view-1
+		if State(w>>stateShift) != Sending || f.view == 0 {
+			continue
+		}
+		o := Owner(w >> ownerShift)
+		switch {
+		case uint32(id)-c.ownFrames.first >= c.ownFrames.n || view-c.ownPackets.first >= c.ownPackets.n:
+			o = c.release(&packets[view])
+		case o == Node: // as release has it, without a look at the packet, which is far away by now
+			f.put(0)
+			c.pairs = append(c.pairs, pair{view, uint32(id)})
+		default:
+			o = Owner(f.word.Swap(0) >> ownerShift)
+			c.pairs = append(c.pairs, pair{view, uint32(id)})
+		}
+		if o != payer {
+			c.refund(payer, n)
+			payer, n = o, 0
+		}
+		n++
+	}
+	c.refund(payer, n)
 }
 
 func (c *Cache) giveFrame(i uint32) {

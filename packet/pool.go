@@ -177,18 +177,28 @@ func NewPool(spec PoolSpec) (*Pool, error) {
 		home := share(i, spec.Frames, spec.Workers)
 		p.frames[i].home = home
 		c := p.caches[home]
+		c.ownFrames.add(i)
 		c.freeFrames = append(c.freeFrames, uint32(i))
 	}
 	for i := range p.packets {
 		home := share(i, spec.Packets, spec.Workers)
 		p.packets[i].id, p.packets[i].home = uint32(i), home
 		c := p.caches[home]
+		c.ownPackets.add(i)
 		c.freePackets = append(c.freePackets, uint32(i))
 	}
 	return p, nil
 }
 
-// share divides n things evenly and returns whose the i-th is.
+// add makes i one of s, which is the next after those that it has.
+func (s *span) add(i int) {
+	if s.n == 0 {
+		s.first = uint32(i)
+	}
+	s.n++
+}
+
+// share divides n things evenly and returns whose the i-th is; those of one lie together.
 func share(i, n, workers int) uint16 { return uint16(uint64(i) * uint64(workers) / uint64(n)) }
 
 // Close unmaps the region. No packet of the pool may be used afterwards.

@@ -110,7 +110,7 @@ func BenchmarkForward(b *testing.B) {
 				}
 				for n := x.CompReady(); n > 0; n = x.CompReady() {
 					for i := range n {
-						x.PutFill(x.Comp(i) &^ (l.frameSize - 1))
+						x.PutFill(x.Comp(i) >> l.shift << l.shift)
 					}
 					x.PublishFill()
 					x.ReleaseComp(n)

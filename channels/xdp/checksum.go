@@ -70,24 +70,18 @@ func finishChecksum(f []byte) {
 }
 
 // finished4 is the answer for most packets: it reports whether ip, which has 28 bytes at least, begins with a plain header of IPv4 and one of UDP or TCP with a
-// checksum that is not the sum of the pseudo-header.
+// checksum that is not the sum of the pseudo-header. The sum is taken of the bytes in the order in which they lie, which changes the order of its own bytes only
+// (RFC 1071, section 2), and compared modulo 65,535; where 0 and 65,535 would have to be told apart the answer is no.
 func finished4(ip []byte) bool {
 	at := demux.IPv4Len + 6
-	switch ip[9] {
-	case demux.ProtoUDP:
-	case demux.ProtoTCP:
-		at = demux.IPv4Len + 16
-	default:
-		return false
+	if ip[9] != demux.ProtoUDP {
+		if at = demux.IPv4Len + 16; ip[9] != demux.ProtoTCP || len(ip) < at+2 {
+			return false
+		}
 	}
-	if ip[0] != 0x45 || len(ip) < at+2 {
-		return false
-	}
-	addrs, total := binary.BigEndian.Uint64(ip[12:]), uint64(binary.BigEndian.Uint16(ip[2:]))
-	sum := addrs>>32 + addrs&0xffffffff + total - demux.IPv4Len + uint64(ip[9])
-	sum = sum>>32 + sum&0xffffffff
-	sum = sum>>16 + sum&0xffff
-	sum = sum>>16 + sum&0xffff
-	sum = sum>>16 + sum&0xffff
-	return uint16(sum) != binary.BigEndian.Uint16(ip[at:])
+	addrs := binary.LittleEndian.Uint64(ip[12:])
+	sum := addrs>>32 + addrs&0xffffffff + uint64(binary.LittleEndian.Uint16(ip[2:])) + uint64(ip[9])<<8
+	// Less the header's length and the field, as their complements.
+	sum += 0xffff - demux.IPv4Len<<8 + uint64(^binary.LittleEndian.Uint16(ip[at:]))
+	return ip[0] == 0x45 && sum%0xffff != 0
 }

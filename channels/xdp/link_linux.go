@@ -15,9 +15,9 @@ type Link struct {
 	info       nodeos.LinkInfo
 	device     string
 	mode       string // native or generic
-	frameSize  uint64
-	limit      int  // longest frame that is sent
-	unfinished bool // checksums may be unfinished
+	shift      uint   // of a frame number to its address
+	limit      int    // longest frame that is sent
+	unfinished bool   // checksums may be unfinished
 	ports      []*port
 	*port      // the first
 

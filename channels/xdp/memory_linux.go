@@ -73,6 +73,9 @@ func (m memory) open(spec sys.XSKSpec) (*sys.XSK, error) {
 		return m.keep(x, err)
 	}
 	spec.Share = nil
+	// The headers of packets lie in a page each, and a processor knows the addresses of some thousand pages only. The kernel refuses, or has
+	// none left: then pages stay small.
+	_ = sys.LargePages(spec.Region)
 	return m.keep(sys.OpenXSK(spec))
 }
 

@@ -57,7 +57,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		device = spec.Name
 	}
 	pool := n.Pool().Spec()
-	l := &Link{device: device, promisc: -1, ctl: -1, frameSize: uint64(pool.FrameSize)}
+	l := &Link{device: device, promisc: -1, ctl: -1, shift: uint(bits.TrailingZeros(uint(pool.FrameSize)))}
 	ifindex, sort, vlan, err := l.describe(number, spec)
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (l *Link) divide(pool *packet.Pool, spec nodeos.LinkSpec, numbers []int) er
 	}
 	frames := pool.Spec().Frames
 	for i, w := range workers {
-		p := &port{of: l, detached: true, most: txRing, lender: lender{pool, w}, lent: make([]bool, frames), sent: make([]*packet.Packet, frames)}
+		p := &port{of: l, detached: true, most: txRing, lender: lender{pool, w}, with: make([]whose, frames)}
 		l.ports = append(l.ports, p)
 		queues := (len(numbers) - i + len(workers) - 1) / len(workers)
 		each, most := p.lender.reserve(queues, least+slack, want+slack)

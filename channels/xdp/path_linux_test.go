@@ -90,7 +90,7 @@ func TestNothingIsCopied(t *testing.T) {
 	if s := n.Pool().Stats(); s.ByState[packet.Held] != 1 || s.ByState[packet.Fill] != fill {
 		t.Errorf("states %v after a packet came", s.ByState)
 	}
-	at := n.Pool().Region()[int(p.Frame())*int(l.frameSize)+p.Headroom():]
+	at := n.Pool().Region()[int(p.Frame())<<l.shift+p.Headroom():]
 	if &at[0] != &p.Data()[0] || !bytes.Equal(p.Data(), frame) || p.Headroom() < n.Pool().Spec().Headroom {
 		t.Errorf("packet of frame %d with headroom %d: %x", p.Frame(), p.Headroom(), p.Data())
 	}
@@ -102,7 +102,7 @@ func TestNothingIsCopied(t *testing.T) {
 	id := p.Frame()
 	b.Append(p)
 	l.Send(c, &b)
-	if l.sent[id] != p || n.Pool().Stats().ByState[packet.Sending] != 1 {
+	if l.with[id] != sending || n.Pool().Stats().ByState[packet.Sending] != 1 {
 		t.Errorf("the packet is not sent from frame %d", id)
 	}
 	want := bytes.Clone(p.Data())
@@ -119,7 +119,7 @@ func TestNothingIsCopied(t *testing.T) {
 	want = bytes.Clone(p.Data())
 	b.Append(p)
 	l.Send(c, &b)
-	if l.sent[q.Frame()] != nil || l.flying != 1 {
+	if l.with[q.Frame()] == sending || l.flying != 1 {
 		t.Error("a shared frame is sent from where it is")
 	}
 	clear(q.Data())

@@ -12,7 +12,6 @@ package xdp
 import (
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 
 	"golang.org/x/sys/unix"
 
@@ -28,14 +27,13 @@ import (
 type port struct {
 	of     *Link
 	queues []*queue
-	next   int // queue that Receive begins with
-	lent   []bool
-	tx     *sys.XSK         // of the first queue
-	sent   []*packet.Packet // by frame, while the kernel has them
-	flying int              // how many those are
-	most   int              // as many as the completion ring holds
-	done   packet.Batch     // of reap
-	own    uint64           // the interface's hardware address, as the last six bytes of a number with the first one lowest
+	next   int                             // queue that Receive begins with
+	tx     *sys.XSK                        // of the first queue
+	with   []whose                         // by frame
+	flying int                             // how many those are
+	most   int                             // as many as the completion ring holds
+	done   [packet.MaxBatch]packet.FrameID // of reap
+	own    uint64                          // the interface's hardware address, as the last six bytes of a number with the first one lowest
 
 	rx  *nodeos.Task
 	fds []*nodeos.FD
@@ -48,6 +46,15 @@ type port struct {
 	detached bool   // the sockets are closed
 	unseen   uint64 // packets dropped before they reached the rings, when that was last asked
 }
+
+// whose says what the kernel has of a frame on behalf of a port.
+type whose uint8
+
+const (
+	ours    whose = iota
+	lent          // to be received to
+	sending       // to be sent from
+)
 
 // Attach implements nodeos.Port. From here on claimed packets come to the node.
 func (p *port) Attach(w *nodeos.Worker, rx *nodeos.Task) error {
@@ -129,20 +136,20 @@ func (p *port) Passed() bool {
 // Send implements nodeos.Port. A frame that others view too is copied; all others are sent from where they lie. As many as the kernel sends in one call are
 // sent at once: it takes no call more than at the end of the turn, and they come back while they are in the processor's caches.
 func (p *port) Send(c *packet.Cache, b *packet.Batch) {
-	size, limit, room := p.of.frameSize, p.of.limit, p.room()
+	shift, limit, room := p.of.shift, p.of.limit, p.room()
+	tx, with := p.tx, p.with
 	for _, k := range b.Packets() {
 		n := k.Len()
-		if n < demux.EtherLen || n > limit || !c.Unshare(k) || room <= 0 && !p.space(c, &room) {
+		if n < demux.EtherLen || n > limit || !c.Sendable(k) || room <= 0 && !p.space(c, &room) {
 			p.counts.TxDrops.Add(1)
 			c.Free(k)
 			continue
 		}
-		c.SetState(k, packet.Sending)
 		id := k.Frame()
-		p.sent[id] = k
+		with[id] = sending
 		p.flying++
 		room--
-		p.tx.PutTx(uint64(id)*size+uint64(k.Headroom()), n)
+		tx.PutTx(uint64(id)<<shift+uint64(k.Headroom()), n)
 	}
 	b.Reset()
 	if p.flying >= sys.TxBudget {
@@ -162,26 +169,20 @@ func (p *port) space(c *packet.Cache, room *int) bool {
 
 // reap frees what has been sent.
 func (p *port) reap(c *packet.Cache) {
+	shift, with := p.of.shift, p.with
 	for n := p.tx.CompReady(); n > 0; n = p.tx.CompReady() {
-		shift := uint(bits.TrailingZeros64(p.of.frameSize))
-		for i := range n {
-			id := p.tx.Comp(i) >> shift
-			if k := p.sent[id]; k != nil {
-				p.sent[id] = nil
-				if p.done.Append(k); p.done.Room() == 0 {
-					p.free(c)
-				}
+		addrs := p.tx.CompSpan(min(n, len(p.done)))
+		done := p.done[:0]
+		for _, addr := range addrs {
+			if id := addr >> shift; id < uint64(len(with)) && with[id] == sending {
+				with[id] = ours
+				done = append(done, packet.FrameID(id))
 			}
 		}
-		p.tx.ReleaseComp(n)
-		p.free(c)
+		p.tx.ReleaseComp(len(addrs))
+		p.flying -= len(done)
+		c.FreeSent(done)
 	}
-}
-
-// free frees what reap has collected.
-func (p *port) free(c *packet.Cache) {
-	p.flying -= p.done.Len()
-	c.FreeBatch(&p.done)
 }
 
 // Flush implements nodeos.Port. What an interface that is down does not take is dropped.
@@ -258,12 +259,11 @@ func (p *port) withdraw(c *packet.Cache) {
 		if !ok {
 			return
 		}
-		id := addr / p.of.frameSize
-		if k := p.sent[id]; k != nil {
-			p.sent[id] = nil
+		if id := packet.FrameID(addr >> p.of.shift); p.with[id] == sending {
+			p.with[id] = ours
 			p.flying--
 			p.counts.TxDrops.Add(1)
-			c.Free(k)
+			c.FreeSent([]packet.FrameID{id})
 		}
 	}
 }
@@ -279,16 +279,13 @@ func (p *port) Detach(c *packet.Cache) {
 	p.of.mu.Lock()
 	p.closeSockets()
 	p.of.mu.Unlock()
-	for id, lent := range p.lent {
-		if lent {
-			p.lent[id] = false
+	for id, w := range p.with {
+		p.with[id] = ours
+		switch w {
+		case lent:
 			c.Reclaim(packet.FrameID(id))
-		}
-	}
-	for id, k := range p.sent {
-		if k != nil {
-			p.sent[id] = nil
-			c.Free(k)
+		case sending:
+			c.FreeSent([]packet.FrameID{packet.FrameID(id)})
 		}
 	}
 	p.flying = 0

@@ -2,7 +2,6 @@ package xdp
 
 import (
 	"encoding/binary"
-	"math/bits"
 	"sync/atomic"
 
 	"github.com/janos-os/janos/channels/internal/linkio"
@@ -21,7 +20,6 @@ type queue struct {
 	sock   *sys.XSK
 	ring   int // credit at most
 	lent   int // frames in the fill ring, in the receive ring, or between them
-	ids    [64]packet.FrameID
 
 	// The cell's words, as package comment and claim_linux.go have them.
 	produced, full, long, consumed, credit *atomic.Uint64
@@ -46,15 +44,17 @@ func (q *queue) target() int { return q.ring + slack }
 // refill lends frames to the kernel until it has as many as it should, or the pool has no more, and publishes what was
 // consumed and the credit that the frames allow.
 func (q *queue) refill(p *port, c *packet.Cache) {
+	shift, with := p.of.shift, p.with
 	for want := q.target() - q.lent; want > 0; {
-		n := c.Lend(q.ids[:min(want, len(q.ids), q.sock.FillRoom())])
+		addrs := q.sock.FillSpan(min(want, q.sock.FillRoom()))
+		n := c.LendAll(addrs)
 		if n == 0 {
 			break
 		}
-		for _, id := range q.ids[:n] {
-			q.sock.PutFill(uint64(id) * p.of.frameSize)
-			p.lent[id] = true
+		for _, addr := range addrs[:n] {
+			with[addr>>shift] = lent
 		}
+		q.sock.FillPut(n)
 		q.sock.PublishFill()
 		q.lent += n
 		want -= n
@@ -84,45 +84,14 @@ func (q *queue) receive(p *port, c *packet.Cache, b *packet.Batch) bool {
 		q.settle()
 		return false
 	}
-	// The headers come from far, for another processor or the kernel has written them. Asked for in a row, they come at the same time.
-	region, seen := c.Pool().Region(), byte(0)
-	for i := range n {
-		if addr, _ := q.sock.Rx(i); addr < uint64(len(region)) {
-			seen |= region[addr]
-		}
-	}
-	q.seen = seen
 	bytes, drops := 0, 0
-	size, ids := p.of.frameSize, uint64(len(p.lent))
-	shift, unfinished, own := uint(bits.TrailingZeros64(size)), p.of.unfinished, p.own
-	for i := range n {
-		addr, length := q.sock.Rx(i)
-		id := addr >> shift
-		if id < ids {
-			p.lent[id] = false
-		}
-		k := c.Adopt(packet.FrameID(id), int(addr&(size-1)), length)
-		if k == nil || length < demux.EtherLen {
-			drops++
-			if k == nil {
-				c.Reclaim(packet.FrameID(id))
-			} else {
-				c.Free(k)
-			}
-			continue
-		}
-		d := k.Data()
-		if unfinished {
-			finishChecksum(d)
-		}
-		if binary.LittleEndian.Uint64(d)<<16 != own { // else it is packet.ToHost, as all fresh packets
-			k.Anno.Kind = packet.KindOf([6]byte(d), p.of.info.HWAddr)
-		}
-		linkio.NoteVLAN(k)
-		bytes += length
-		b.Append(k)
+	for rest := n; rest > 0; {
+		places := q.sock.RxSpan(rest)
+		more, bad := q.take(p, c, b, places)
+		bytes, drops = bytes+more, drops+bad
+		q.sock.ReleaseRx(len(places))
+		rest -= len(places)
 	}
-	q.sock.ReleaseRx(n)
 	q.lent -= n
 	q.taken += uint64(n)
 	q.refill(p, c)
@@ -132,6 +101,80 @@ func (q *queue) receive(p *port, c *packet.Cache, b *packet.Batch) bool {
 		p.counts.RxDrops.Add(uint64(drops))
 	}
 	return true
+}
+
+// atOnce is how many frames take handles together. Their headers have the same place in different pages, of which the first cache has room for 16 to 24.
+const atOnce = 16
+
+// take makes packets of places, which b has room for, and returns how many bytes they have and for how many places there was none.
+func (q *queue) take(p *port, c *packet.Cache, b *packet.Batch, places []sys.Place) (bytes, drops int) {
+	region, with, shift, seen := c.Pool().Region(), p.with, p.of.shift, byte(0)
+	first, short := b.Len(), 0
+	for len(places) > 0 {
+		some := places[:min(len(places), atOnce)]
+		places = places[len(some):]
+		// The headers come from far, for another processor or the kernel has written them. Asked for in a row, they come at the same time.
+		for i := range some {
+			if addr := some[i].Addr; addr < uint64(len(region)) {
+				seen |= region[addr]
+				with[addr>>shift] = ours
+			}
+		}
+		before := b.Len()
+		for len(some) > 0 {
+			some = some[c.AdoptAll(some, b):]
+			if len(some) > 0 {
+				drops++
+				c.Reclaim(packet.FrameID(some[0].Addr >> shift))
+				some = some[1:]
+			}
+		}
+		n, few := p.look(b.Packets()[before:])
+		bytes, short = bytes+n, short+few
+	}
+	q.seen = seen
+	if short == 0 {
+		return bytes, drops
+	}
+	out := first
+	for _, k := range b.Packets()[first:] { // nobody sends such frames
+		if k.Len() < demux.EtherLen {
+			c.Free(k)
+			continue
+		}
+		b.Set(out, k)
+		out++
+	}
+	b.Truncate(out)
+	return bytes, drops + short
+}
+
+// look notes what the headers of received packets say, completes checksums, and returns how many bytes the packets have, without those that are shorter than a
+// header, and how many of these there are.
+func (p *port) look(ps []*packet.Packet) (bytes, short int) {
+	unfinished, own := p.of.unfinished, p.own
+	for _, k := range ps {
+		d := k.Data()
+		if len(d) < demux.EtherLen {
+			short++
+			continue
+		}
+		bytes += len(d)
+		if binary.LittleEndian.Uint64(d)<<16 != own { // else it is packet.ToHost, as all fresh packets
+			k.Anno.Kind = packet.KindOf([6]byte(d), p.of.info.HWAddr)
+		}
+		if d[12] == demux.EtherTypeIPv4>>8 && d[13] == demux.EtherTypeIPv4&0xff { // no tag
+			if unfinished && (len(d) < demux.EtherLen+demux.IPv4Len+demux.UDPLen || !finished4(d[demux.EtherLen:])) {
+				finishChecksum(d)
+			}
+			continue
+		}
+		linkio.NoteVLAN(k)
+		if unfinished {
+			finishChecksum(d)
+		}
+	}
+	return bytes, short
 }
 
 // settle is for an empty ring. What the program has redirected and the kernel then could not deliver would use up the credit for good; so when something

@@ -187,6 +187,22 @@ func (r *xskRing) desc(i uint32) *unix.XDPDesc {
 	return (*unix.XDPDesc)(unsafe.Add(r.entries, uintptr(i&r.mask)*unsafe.Sizeof(unix.XDPDesc{})))
 }
 
+// span returns from which entry on mine is, and how many of n there are before the end.
+func (r *xskRing) span(n int) (at uint32, fit int) {
+	at = r.mine & r.mask
+	return at, min(n, int(r.mask+1-at))
+}
+
+func (r *xskRing) addrs(n int) []uint64 {
+	at, n := r.span(n)
+	return unsafe.Slice(r.addr(at), n)
+}
+
+func (r *xskRing) places(n int) []Place {
+	at, n := r.span(n)
+	return unsafe.Slice((*Place)(unsafe.Pointer(r.desc(at))), n)
+}
+
 // room returns how many entries can be put, as a producer.
 func (r *xskRing) room() int {
 	if r.mem == nil {
@@ -232,6 +248,10 @@ func (x *XSK) Rx(i int) (addr uint64, n int) {
 	return d.Addr, int(d.Len)
 }
 
+// RxSpan returns the places of the first waiting packets, at most n, which must not be more than RxReady: those before the ring's end, so that two calls may be
+// needed for all. They are valid until ReleaseRx.
+func (x *XSK) RxSpan(n int) []Place { return x.rx.places(n) }
+
 // ReleaseRx gives the first n entries of the receive ring back to the kernel. The places are the caller's now.
 func (x *XSK) ReleaseRx(n int) {
 	x.rx.mine += uint32(n)
@@ -247,7 +267,14 @@ func (x *XSK) PutFill(addr uint64) {
 	x.fill.mine++
 }
 
-// PublishFill hands over what PutFill has put.
+// FillSpan returns the next free entries of the fill ring before the ring's end, at most n, which must not be more than FillRoom, for the caller to write the addresses
+// of places to. FillPut says how many it has written.
+func (x *XSK) FillSpan(n int) []uint64 { return x.fill.addrs(n) }
+
+// FillPut is PutFill of the first n entries of FillSpan.
+func (x *XSK) FillPut(n int) { x.fill.mine += uint32(n) }
+
+// PublishFill hands over what PutFill and FillPut have put.
 func (x *XSK) PublishFill() { atomic.StoreUint32(x.fill.prod, x.fill.mine) }
 
 // TxRoom returns how many packets the transmit ring can take; TxTaken makes room.
@@ -299,6 +326,10 @@ func (x *XSK) CompReady() int { return x.comp.ready() }
 
 // Comp returns the address of sent place i, counted from 0.
 func (x *XSK) Comp(i int) uint64 { return *x.comp.addr(x.comp.mine + uint32(i)) }
+
+// CompSpan returns the addresses of the first sent places, at most n, which must not be more than CompReady: those before the ring's end. They are valid until
+// ReleaseComp.
+func (x *XSK) CompSpan(n int) []uint64 { return x.comp.addrs(n) }
 
 // ReleaseComp takes the first n entries out of the completion ring.
 func (x *XSK) ReleaseComp(n int) {
