@@ -415,8 +415,8 @@ func TestRegion(t *testing.T) {
 	}
 	use(0, "empty")
 	limit(4*page + 16)
-	if err := g.Map(0, 5*page, ReadWrite); !errors.Is(err, errs.Limit) {
-		t.Fatalf("above the limit: %v", err)
+	if err := g.Map(0, 5*page, ReadWrite); !errors.Is(err, errs.Limit) || !strings.Contains(err.Error(), "/d/g: ") || g.Stats().Name != "g" {
+		t.Fatalf("above the limit: %v, of %q", err, g.Stats().Name)
 	}
 	use(0, "refused")
 	do(g.Map(0, 4*page, ReadWrite))

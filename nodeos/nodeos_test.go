@@ -3,6 +3,7 @@ package nodeos
 import (
 	"errors"
 	"net/netip"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -742,11 +743,15 @@ func BenchmarkHandOff(b *testing.B) {
 
 func TestSimulateRunsNodesOnOneClock(t *testing.T) {
 	r := stepped(t, resctl.Spec{})
+	before := runtime.NumGoroutine()
 	other, err := NewNode(NodeSpec{Name: "u", Clock: r.clk, Stepped: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines with a node that is stepped, %d without", n, before)
+	}
 	var log []string
 	ticks := func(n *Node, name string, every time.Duration) {
 		d, err := n.Root().NewDomain(DomainSpec{Account: resctl.Spec{Name: name}})

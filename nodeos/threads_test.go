@@ -2,6 +2,7 @@ package nodeos
 
 import (
 	"errors"
+	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -223,11 +224,11 @@ func TestMaxThreads(t *testing.T) {
 				if here > int32(most) {
 					over.Store(true)
 				}
-				if here == int32(most) {
-					together.Store(1) // as many as may
-				}
-				// The first stay until there have been as many as may at once.
-				for together.Load() == 0 {
+				// The first stay until there are as many as may at once, and all other workers wait for them.
+				for together.Load() == 0 && !over.Load() {
+					if inside.Load() == int32(most) && waiting(d) == workers-most {
+						together.Store(1)
+					}
 					runtime.Gosched()
 				}
 				inside.Add(-1)
@@ -255,6 +256,14 @@ func TestMaxThreads(t *testing.T) {
 			t.Errorf("%d places taken", r)
 		}
 	}
+}
+
+// waiting returns how many workers wait to run a domain.
+func waiting(d *Domain) (n int) {
+	for i := range d.gate.waiting {
+		n += bits.OnesCount64(d.gate.waiting[i].Load())
+	}
+	return n
 }
 
 // The bound can be changed while the domain runs, and everything goes on.
