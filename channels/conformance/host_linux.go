@@ -35,6 +35,7 @@ type HostLink interface {
 func RunHost(t *testing.T, h Host) {
 	t.Run("ClaimedOrNot", h.claimedOrNot)
 	t.Run("TCPBesideTheNode", h.tcp)
+	t.Run("TooManyShapes", h.shapes)
 	t.Run("DomainEndsUnderLoad", h.domainEnds)
 	t.Run("InterfaceGoes", h.interfaceGoes)
 }
@@ -143,6 +144,38 @@ func (h Host) tcp(t *testing.T) {
 		}
 	case <-time.After(2 * patience):
 		t.Fatal("the transfer did not end")
+	}
+}
+
+// shapes opens channels by keys of more mask shapes than a link may have: one that is too much is refused when it is made, and those before go on.
+func (h Host) shapes(t *testing.T) {
+	n := NewNode(t)
+	h.Open(t, n)
+	s := NewSink(t, n, "l0/ether/ip/udp", fmt.Sprintf(":%d", Port), "")
+	open := func(i int) (*nodeos.InChan, error) {
+		return n.Root().NewInChan(nodeos.InChanSpec{Protocol: "l0/ether/ip/udp", Key: demux.Key{{Offset: i, Value: []byte{1}}}, Handler: func(w *nodeos.Worker, b *packet.Batch) {
+			w.Cache().FreeBatch(b)
+		}})
+	}
+	var last *nodeos.InChan
+	made := 1
+	for ; ; made++ {
+		c, err := open(made)
+		if err != nil {
+			if errs.KindOf(err) != errs.Limit || made != demux.MaxChainShapes {
+				t.Errorf("with %d shapes on the link: %v", made, err)
+			}
+			break
+		}
+		last = c
+	}
+	last.Close()
+	if _, err := open(made); err != nil {
+		t.Errorf("another one in place of one that was closed: %v", err)
+	}
+	h.Net.Inject(t, UDPFrame(h.Net.MAC, Port, []byte("still")))
+	if g := s.Next(t); string(g.Data) != "still" {
+		t.Errorf("got %q", g.Data)
 	}
 }
 
