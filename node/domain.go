@@ -53,6 +53,7 @@ type Domain struct {
 	Graph string       // Click configuration; empty: none
 	Cuts  []CutThrough // in the order of the file
 	Guest *Guest       // nil: none
+	Run   *Program     // nil: none
 
 	at    errs.Pos // where Graph stands, with Line 0 if it is not from a file
 	block bool
@@ -198,8 +199,11 @@ func (s *Spec) checkDomains(bad func(key, format string, args ...any)) {
 		key := fmt.Sprintf("domains[%d]", i)
 		name(key, "domain", d.Name)
 		attrs(key, "domain "+d.Name, &d.Attrs)
-		if d.Graph == "" && len(d.Cuts) == 0 && d.Guest == nil {
-			bad(key, "domain %s does nothing: give it a graph, cut-through channels or a guest", d.Name)
+		if d.Graph == "" && len(d.Cuts) == 0 && d.Guest == nil && d.Run == nil {
+			bad(key, "domain %s does nothing: give it a graph, cut-through channels, a guest or a program", d.Name)
+		}
+		if d.Run != nil {
+			d.Run.check(func(format string, args ...any) { bad(key, "domain "+d.Name+": "+format, args...) })
 		}
 		if d.Guest != nil {
 			d.Guest.check(func(format string, args ...any) { bad(key, "domain "+d.Name+": "+format, args...) }, links)
@@ -311,6 +315,12 @@ func (n *Node) makeDomain(s *Spec, spec *Domain) error {
 			return fmt.Errorf("domain %s: %w", spec.Name, err)
 		}
 	}
+	if spec.Run != nil {
+		if err := n.startProgram(s, spec.Name, spec.Run, d); err != nil {
+			n.endDomain(d)
+			return fmt.Errorf("domain %s: %w", spec.Name, err)
+		}
+	}
 	n.domains[spec.Name] = l
 	return nil
 }
@@ -395,7 +405,7 @@ func (a Attrs) fixed() Attrs {
 
 // sameWork reports whether two domains do the same on the same terms, but for weights and limits.
 func (d *Domain) sameWork(o *Domain) bool {
-	return d.Name == o.Name && d.Graph == o.Graph && reflect.DeepEqual(d.Cuts, o.Cuts) && reflect.DeepEqual(d.Guest, o.Guest) && reflect.DeepEqual(d.fixed(), o.fixed())
+	return d.Name == o.Name && d.Graph == o.Graph && reflect.DeepEqual(d.Cuts, o.Cuts) && reflect.DeepEqual(d.Guest, o.Guest) && reflect.DeepEqual(d.Run, o.Run) && reflect.DeepEqual(d.fixed(), o.fixed())
 }
 
 // samePool reports whether pools are the same but for the limit and the weight.

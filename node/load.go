@@ -304,6 +304,9 @@ func domain(n yamlfile.Node, file string, cut func(i int, pos errs.Pos)) (d Doma
 	if g := m.Get("guest"); g.Exists() {
 		d.Guest = guest(g)
 	}
+	if p := m.Get("program"); p.Exists() {
+		d.Run = program(p)
+	}
 	m.Close()
 	return d
 }
@@ -340,6 +343,24 @@ func guest(n yamlfile.Node) *Guest {
 	}
 	m.Close()
 	return g
+}
+
+func program(n yamlfile.Node) *Program {
+	m := n.Map("program")
+	p := new(Program)
+	p.Code, _ = m.Need("code").Text()
+	if a := m.Get("args"); a.Exists() {
+		p.Args = a.Texts()
+	}
+	p.Env = m.Get("env").Texts()
+	p.Stdin, _ = m.Get("stdin").Text()
+	p.Memory = int64(integer(m.Get("memory"), 1<<40))
+	p.Fuel = uint64(integer(m.Get("fuel"), 1<<50))
+	p.Time, _ = m.Get("time").Duration(24 * time.Hour)
+	p.Output = int64(integer(m.Get("max-output"), 1<<40))
+	p.Names = integer(m.Get("max-names"), 1<<30)
+	m.Close()
+	return p
 }
 
 func cutThrough(n yamlfile.Node) (c CutThrough) {

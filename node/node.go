@@ -24,6 +24,7 @@ import (
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
 	"github.com/janos-os/janos/vm/nodeosabi"
+	"github.com/janos-os/janos/vm/wasi"
 )
 
 // Env is what a node gets from its surroundings. The zero value is a node of its own: real clock, own
@@ -48,6 +49,7 @@ type Node struct {
 	wasm    *wasm.Env // of its graphs
 	ownVM   bool
 	binding *nodeosabi.Binding // of guests; nil: there were none
+	runner  *wasi.Runner       // of programs; nil: there were none
 	events  *EventLog
 	trial   trial
 

@@ -95,6 +95,9 @@ func (s *Spec) Text() string {
 		if d.Guest != nil {
 			p.guest(d.Guest)
 		}
+		if d.Run != nil {
+			p.program(d.Run)
+		}
 	})
 	p.graph(0, s.GraphText())
 	return p.b.String()
@@ -305,6 +308,19 @@ func (p *printer) guest(g *Guest) {
 		p.flag(5, "no-in", t.NoIn)
 		p.flag(5, "no-out", t.NoOut)
 	}
+}
+
+func (p *printer) program(r *Program) {
+	p.line(2, "program:")
+	p.text(3, "code", r.Code)
+	p.texts(3, "args", r.Args)
+	p.texts(3, "env", r.Env)
+	p.text(3, "stdin", r.Stdin)
+	p.number(3, "memory", r.Memory)
+	p.number(3, "fuel", int64(r.Fuel))
+	p.duration(3, "time", r.Time)
+	p.number(3, "max-output", r.Output)
+	p.number(3, "max-names", int64(r.Names))
 }
 
 func (p *printer) cuts(cs []CutThrough) {
