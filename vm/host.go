@@ -33,7 +33,7 @@ type HostFunc struct {
 // ClassSpec says what guests of a class may be.
 type ClassSpec struct {
 	Name    string
-	Limits  gate.Limits // zero: gate.HandlerLimits()
+	Limits  gate.Limits // zero: gate.HandlerLimits(), ElementLimits() or CarrierLimits()
 	Imports []HostFunc
 	// Process makes it a class of processes, for Isolate.Start: they export ExportRun, and perhaps ExportExiting, and need no records. Otherwise it
 	// is one of handlers: guests that export evaluate and the records of the ABI.
@@ -68,7 +68,7 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	c := &Class{e: e, name: spec.Name, outside: spec.Outside, config: gate.Config{Limits: spec.Limits, Exports: handlerExports, HostMemory: true}}
 	if spec.Process {
 		c.process = true
-		c.config.Resume, c.config.Exports, c.config.Optional = true, processExports, processOptional
+		c.config.Resume, c.config.Exports, c.config.Optional, c.config.CallStart = true, processExports, processOptional, true
 		if spec.Begin != "" {
 			c.config.Exports = []gate.Export{{Name: spec.Begin}}
 		}
@@ -83,13 +83,20 @@ func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 		c.config.Enter = abi.ExportEvaluate
 	}
 	if spec.Limits == (gate.Limits{}) {
-		c.config.Limits = gate.HandlerLimits()
+		switch {
+		case spec.Process:
+			c.config.Limits = gate.CarrierLimits()
+		case spec.Element:
+			c.config.Limits = gate.ElementLimits()
+		default:
+			c.config.Limits = gate.HandlerLimits()
+		}
 	}
 	if s := c.config.Limits.Stack; s == 0 || s > gate.HandlerLimits().Stack {
 		return nil, errs.New(errs.Invalid, "vm: class %s: %d slots of stack, want 1 to %d, which the interpreter can nest", spec.Name, s, gate.HandlerLimits().Stack)
 	}
-	if c.config.Limits.Start {
-		return nil, errs.New(errs.Invalid, "vm: class %s: start functions are not run", spec.Name)
+	if c.config.Limits.Start && !spec.Process {
+		return nil, errs.New(errs.Invalid, "vm: class %s: start functions are run in processes only", spec.Name)
 	}
 	if spec.Outside != nil && (spec.Process || spec.Element) {
 		return nil, errs.New(errs.NotSupported, "vm: class %s: processes and elements run inside only", spec.Name)

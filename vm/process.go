@@ -7,6 +7,7 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/vm/gate"
 	"github.com/tetratelabs/wazero/api"
 )
 
@@ -173,7 +174,14 @@ func (p *process) poke() {
 // main is the goroutine.
 func (p *process) main() {
 	i, in := p.iso, p.in
-	result, err := p.call(in.fn, in.stack[:])
+	var result int32
+	var err *Fault
+	if fn := in.mod.ExportedFunction(gate.ExportStart); fn != nil { // as much of the process as the rest
+		_, err = p.call(fn, nil)
+	}
+	if err == nil {
+		result, err = p.call(in.fn, in.stack[:])
+	}
 	switch {
 	case err == nil:
 		i.die(flagExit, ImplicitExit, result, nil)

@@ -7,23 +7,27 @@ import (
 )
 
 // bombs are modules that stay just inside HandlerLimits and are as hard to compile as was found.
-func bombs() map[string]*mod {
+func bombs() map[string]*mod { return bombsFor(HandlerLimits()) }
+
+// bombsFor are those for other limits, which are not below the handlers'.
+func bombsFor(l Limits) map[string]*mod {
 	fill := func(locals uint32, code []byte) *mod {
 		m := evaluator()
 		m.funcs = nil
 		code = append(code, opEnd)
-		for size := 0; size+len(code)+8 < 64<<10-200 && len(m.funcs) < 1000; size += len(code) + 8 {
+		for size := 0; size+len(code)+8 < int(l.Module)-200 && len(m.funcs) < 1000; size += len(code) + 8 {
 			m.funcs = append(m.funcs, fn{locals: []localGroup{{locals, I32}}, code: code})
 		}
 		return m
 	}
-	loops := rep(15, cat(rep(31, opLoop, 0x40), rep(31, opLocalGet, 3, opBrIf, 0, opLocalGet, 9, opLocalSet, 8, opEnd))...)
+	nest := int(l.Nesting) - 1
+	loops := rep(int(l.Blocks)/nest-1, cat(rep(nest, opLoop, 0x40), rep(nest, opLocalGet, 3, opBrIf, 0, opLocalGet, 9, opLocalSet, 8, opEnd))...)
 	var moves []byte
 	for i := range byte(11) {
 		moves = append(moves, opLocalGet, i, opI32Const, 1, opI32Add, opLocalSet, (i+1)%11)
 	}
 	return map[string]*mod{
-		"loops":   fill(128, cat(loops, konst)),
+		"loops":   fill(l.Locals, cat(loops, konst)),
 		"ifs":     fill(128, cat(rep(500, opLocalGet, 0, opIf, 0x40, opI32Const, 1, opLocalSet, 5, opEnd), konst)),
 		"brtable": fill(128, cat(rep(30, opBlock, 0x40), rep(30, cat([]byte{opLocalGet, 0, opBrTable, 31}, make([]byte, 32), []byte{opEnd})...), konst)),
 		"long":    fill(128, cat(rep(100, moves...), konst)),
@@ -96,5 +100,36 @@ func BenchmarkBombs(b *testing.B) {
 				}
 			})
 		}
+	}
+}
+
+// TestBombsOfClasses: what is at the limits of a class passes in it, and one unit more does not; a carrier's is refused as a capsule.
+func TestBombsOfClasses(t *testing.T) {
+	for name, l := range map[string]Limits{"element": ElementLimits(), "carrier": CarrierLimits()} {
+		cfg := handlerConfig()
+		cfg.Limits = l
+		for kind, b := range bombsFor(l) {
+			m, err := Check(b.bytes(), cfg)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, kind, err)
+			} else if len(m.Wasm) > 6*int(l.Module) {
+				t.Errorf("%s, %s: %d bytes", name, kind, len(m.Wasm))
+			}
+		}
+		b := evaluator(konst...)
+		b.memory = []uint32{1, l.MemoryPages}
+		if _, err := Check(b.bytes(), cfg); err != nil {
+			t.Errorf("%s with %d pages: %v", name, l.MemoryPages, err)
+		}
+		if _, err := Check(b.bytes(), handlerConfig()); err == nil {
+			t.Errorf("a capsule with %d pages is accepted", l.MemoryPages)
+		}
+		b.memory[1]++
+		if _, err := Check(b.bytes(), cfg); err == nil {
+			t.Errorf("%s with %d pages is accepted", name, b.memory[1])
+		}
+	}
+	if _, err := Check(bombsFor(CarrierLimits())["loops"].bytes(), handlerConfig()); err == nil {
+		t.Error("a capsule with the limits of a carrier is accepted")
 	}
 }

@@ -89,3 +89,20 @@ func TestMeteringDocumented(t *testing.T) {
 		}
 	}
 }
+
+// TestLimitsDocumented compares the table of limits in docs/metering.md with the limits.
+func TestLimitsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/metering.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, e, c := HandlerLimits(), ElementLimits(), CarrierLimits()
+	for _, r := range limitRows {
+		if row := fmt.Sprintf("| %s | %d | %d | %d |", r.what, *r.of(&h), *r.of(&e), *r.of(&c)); !strings.Contains(string(text), row) {
+			t.Errorf("docs/metering.md does not say %q", row)
+		}
+	}
+	if h.Start || e.Start || !c.Start || !strings.Contains(string(text), "| start function | refused | refused | the first part of the process |") {
+		t.Error("start functions are not as the table says")
+	}
+}

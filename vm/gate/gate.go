@@ -25,6 +25,9 @@ type Config struct {
 	// charge that could not be met is a debt until then. Without it the module traps if the import returns. Out of stack it always does.
 	Resume bool
 
+	// CallStart leaves the start function, where Limits allows one, to the host: the metered module exports it as ExportStart and runs nothing by itself.
+	CallStart bool
+
 	// Enter names one of Exports, without parameters. The metered module has another function besides, ExportEnter, that takes the fuel, calls
 	// it, and returns what it returned and the fuel that is left: one call in place of three.
 	Enter string

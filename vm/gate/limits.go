@@ -35,6 +35,23 @@ func HandlerLimits() Limits {
 	}
 }
 
+// ElementLimits is the table for graph elements from strangers, which an operator has chosen and which run for every packet. They may have more memory.
+func ElementLimits() Limits {
+	l := HandlerLimits()
+	l.MemoryPages = 64
+	return l
+}
+
+// CarrierLimits is the table for processes: programs that somebody has sent or started and that run for long. The slowest compilation found with it took some
+// two seconds, on the goroutine of who loads it and for its account. A start function runs as the first part of the process.
+func CarrierLimits() Limits {
+	return Limits{
+		Module: 256 << 10, Types: 512, Params: 32, Imports: 64, Functions: 2048, Body: 16 << 10, Locals: 256,
+		Nesting: 64, Blocks: 1024, Operands: 1024, BranchTargets: 2048, Globals: 256, Exports: 256, Table: 4096,
+		MemoryPages: 64, Segments: 512, Stack: 16 << 10, Start: true, Floats: true,
+	}
+}
+
 // Use is how much of a limit a module needs. Where a limit is of each function or type it is the largest.
 type Use struct {
 	What        string

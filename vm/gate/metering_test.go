@@ -146,3 +146,36 @@ func TestLongEncodings(t *testing.T) {
 		t.Errorf("%d and %d bytes", len(a.Wasm), len(b.Wasm))
 	}
 }
+
+// TestCallStart: the start function is an export, nothing runs by itself, and it must be one of the module's own.
+func TestCallStart(t *testing.T) {
+	cfg := handlerConfig()
+	cfg.Limits.Start, cfg.CallStart = true, true
+	m := evaluator(konst...)
+	m.types = append(m.types, Sig{})
+	m.funcs = append(m.funcs, fn{typ: 1, code: []byte{opNop, opEnd}})
+	m.start = 2
+	got, err := Check(m.bytes(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(got.Wasm), ExportStart) {
+		t.Error("the start function is not exported")
+	}
+	m.globals = []global{{I32, true, 0}, {I64, true, 0}} // read by runProgram
+	if got, err = Check(m.bytes(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	for i, rt := range newEngines(t) {
+		// Instances begin without fuel: a start function that ran by itself would leave at once.
+		if o := runProgram(t, rt, got, 100); o.out != "" || o.fuel != 100-costRegion-1 {
+			t.Errorf("engine %d: %+v", i, o)
+		}
+	}
+	m.imports = []Import{{Module: "janos", Name: "nothing"}}
+	cfg.Imports = append(cfg.Imports, m.imports[0])
+	m.start, m.exports[0].index = 1, 1
+	if _, err := Check(m.bytes(), cfg); err == nil || !strings.Contains(err.Error(), "start function 0 is an imported one") {
+		t.Errorf("an imported start function: %v", err)
+	}
+}

@@ -267,6 +267,9 @@ func (d *decoded) section(r *reader, id byte) {
 		if !lim.Start {
 			r.fail(errs.Refused, at, "link with --no-entry, initialise data statically", "a start function is not allowed here")
 		}
+		if d.cfg.CallStart && int(f) < len(d.imports) {
+			r.fail(errs.Refused, at, "call it from a function of the module", "start function %d is an imported one", f)
+		}
 		d.start = int64(f)
 	case secElement:
 		for n := r.count("element segments", 3, lim.Segments, "use fewer tables of functions"); n > 0 && r.err == nil; n-- {

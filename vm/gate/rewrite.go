@@ -15,6 +15,7 @@ const (
 	OutName      = "out"
 	ExportFuel   = "\x00fuel"
 	ExportEnter  = "\x00enter"
+	ExportStart  = "\x00start"
 	ExportMemory = "memory"
 	globalPrefix = "\x00g"
 )
@@ -157,7 +158,7 @@ func (w *rewriter) module() {
 	}
 	out.section(secGlobal, &w.sec, w.globals)
 	out.section(secExport, &w.sec, w.exports)
-	if d.start >= 0 {
+	if d.start >= 0 && !d.cfg.CallStart {
 		out.section(secStart, &w.sec, func(s *writer) { s.u32(w.funcIndex(uint32(d.start))) })
 	}
 	if len(d.elems) > 0 {
@@ -273,6 +274,9 @@ func (w *rewriter) exports(s *writer) {
 	}
 	if w.enter >= 0 {
 		list = append(list, ex{ExportEnter, 0, uint32(len(w.d.imports) + 1 + len(w.d.funcs))})
+	}
+	if w.d.start >= 0 && w.d.cfg.CallStart {
+		list = append(list, ex{ExportStart, 0, w.funcIndex(uint32(w.d.start))})
 	}
 	for i, g := range w.d.globals {
 		if g.mutable {
