@@ -108,6 +108,14 @@ func Parse(name string, text []byte) (*Spec, error) {
 			break
 		}
 	}
+	for i, n := range get("jails").List() {
+		place[fmt.Sprintf("jails[%d]", i)] = n.Pos()
+		s.Jails = append(s.Jails, Jail{})
+		s.Jails[i].load(n)
+		if i == MaxJails {
+			break
+		}
+	}
 	s.ANTS.load(get("ants"), func(pos errs.Pos) { s.protocolsAt = append(s.protocolsAt, pos) })
 	s.Routing.load(get("routing"))
 	s.Host.load(get("host"))
@@ -434,6 +442,7 @@ func (a *ANTS) load(n yamlfile.Node, protocol func(errs.Pos)) {
 	a.Strikes = integer(m.Get("strikes"), 1<<20)
 	a.Quota = integer(m.Get("quota"), nodeos.MaxQuota)
 	a.Rate = integer(m.Get("rate"), nodeos.MaxRate)
+	a.Jail, _ = m.Get("jail").Text()
 	attributesOf(m, &a.Attrs)
 	p := m.Get("protocol").Map("protocol defaults")
 	a.Protocol = amounts(p.Get("limits"))

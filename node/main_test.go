@@ -4,6 +4,10 @@ import (
 	"testing"
 
 	"github.com/janos-os/janos/internal/leak"
+	"github.com/janos-os/janos/vm/jail"
 )
 
-func TestMain(m *testing.M) { leak.Main(m, "jnnod") }
+func TestMain(m *testing.M) {
+	jail.Enter()
+	leak.Main(m, "jnnod")
+}

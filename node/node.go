@@ -23,6 +23,7 @@ import (
 	"github.com/janos-os/janos/packet"
 	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/vm"
+	"github.com/janos-os/janos/vm/jail"
 	"github.com/janos-os/janos/vm/nodeosabi"
 	"github.com/janos-os/janos/vm/wasi"
 )
@@ -65,6 +66,8 @@ type Node struct {
 	domains map[string]*live
 	links   map[string]Link            // that were opened, as they were asked for
 	loaded  map[string]ants.ProtocolID // protocols by path
+	jails   map[string]*jail.Jail
+	rejoins sync.WaitGroup // of protocols with a jail that was started again
 
 	mu       sync.Mutex // guards what others may read while it is changed; taken after change
 	spec     *Spec
@@ -114,12 +117,12 @@ func Start(spec *Spec, env Env) (*Node, error) {
 	}
 	n := &Node{
 		spec: spec, env: env, cred: cred, os: os, engine: env.Engine, events: events, done: make(chan struct{}),
-		pools: make(map[string]*livePool), domains: make(map[string]*live), links: make(map[string]Link), loaded: make(map[string]ants.ProtocolID),
+		pools: make(map[string]*livePool), domains: make(map[string]*live), jails: make(map[string]*jail.Jail), links: make(map[string]Link), loaded: make(map[string]ants.ProtocolID),
 		states: make(map[string]*LinkState),
 	}
 	n.keeper = newKeeper(n)
 	n.change.Lock()
-	for _, step := range []func() error{n.openLinks, n.followHost, n.startRouting, n.makePoolsHere, n.startANTS, n.startGraph, n.makeDomainsHere, n.registerProtocols} {
+	for _, step := range []func() error{n.openLinks, n.followHost, n.startRouting, n.makePoolsHere, n.startJails, n.startANTS, n.startGraph, n.makeDomainsHere, n.registerProtocols} {
 		if err := step(); err != nil {
 			n.change.Unlock()
 			return nil, errors.Join(err, n.Close())
@@ -239,6 +242,7 @@ func (n *Node) startANTS() error {
 	n.ee, err = ants.New(ants.Spec{
 		Name: n.spec.Name, Domain: d, Engine: n.engine, Addr: n.spec.Addr, Router: router,
 		Limits: ants.Limits{Strikes: n.spec.ANTS.Strikes}, Budget: uint64(n.spec.ANTS.Budget),
+		Jail:     n.jails[n.spec.ANTS.Jail],
 		Protocol: resctl.Spec{Share: n.spec.ANTS.Each, Limit: n.spec.ANTS.Protocol},
 		Events:   ants.EventFunc(func(e ants.Event) { n.event(e) }), Log: n.env.Log,
 	})
@@ -317,7 +321,7 @@ func (n *Node) registerProtocols() error {
 		if err != nil {
 			return fmt.Errorf("protocol %s: %w", path, err)
 		}
-		if err := n.ee.Register(p); err != nil {
+		if err := n.ee.RegisterIn(p, n.jails[n.spec.jailOf(path)]); err != nil {
 			return fmt.Errorf("protocol %s: %w", path, err)
 		}
 		n.loaded[path] = p.ID()
@@ -383,6 +387,7 @@ func (n *Node) Close() error {
 			n.router.Close()
 		}
 		all = append(all, n.os.Close())
+		all = append(all, n.closeJails()...)
 		n.keeper.close() // the interfaces are free now
 		if n.ownVM {
 			all = append(all, n.engine.Close())
@@ -396,5 +401,6 @@ func (n *Node) Close() error {
 		n.closed = errors.Join(all...)
 		close(n.done)
 	})
+	n.rejoins.Wait() // of what ended before it began
 	return n.closed
 }

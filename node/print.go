@@ -11,6 +11,7 @@ import (
 
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/vm"
 )
 
 // File returns the absolute path of the file that the spec is from, or "" if it is from none.
@@ -54,6 +55,18 @@ func (s *Spec) Text() string {
 		p.number(2, "share", int64(l.Share))
 		p.duration(2, "deadline", l.Deadline)
 	})
+	p.list("jails", len(s.Jails), func(i int) {
+		j := &s.Jails[i]
+		p.text(2, "name", j.Name)
+		if j.Mode != vm.ModeAuto {
+			p.text(2, "mode", j.Mode.String())
+		}
+		p.number(2, "memory", j.Memory)
+		p.duration(2, "cpu", j.CPU)
+		p.duration(2, "hang", j.Hang)
+		p.number(2, "room", int64(j.Room))
+		p.texts(2, "protocols", j.Protocols)
+	})
 	p.section("ants", func() {
 		a := &s.ANTS
 		p.flag(1, "off", a.Off)
@@ -62,6 +75,7 @@ func (s *Spec) Text() string {
 		p.number(1, "strikes", int64(a.Strikes))
 		p.number(1, "quota", int64(a.Quota))
 		p.number(1, "rate", int64(a.Rate))
+		p.text(1, "jail", a.Jail)
 		p.attrs(1, &a.Attrs)
 		p.sub(1, "protocol", func() {
 			p.number(2, "share", int64(a.Each))

@@ -51,6 +51,7 @@ type Spec struct {
 	Graph   string         // Click configuration; empty: GraphText
 	Limits  resctl.Amounts // of the whole node
 	Share   resctl.Share   // weight of the node's own work, its links, beside the domains; 0: resctl.DefaultShare
+	Jails   []Jail
 	ANTS    ANTS
 	Routing Routing
 	Host    HostTables
@@ -91,6 +92,7 @@ type ANTS struct {
 	Protocol  resctl.Amounts // of each protocol; 0: the EE's default
 	Each      resctl.Share   // weight of each protocol
 	Protocols []string       // bundles to register at start, relative to the file
+	Jail      string         // where protocols run that come from the network; empty: in the node's process
 }
 
 // Routing configures neighbours and routes.
@@ -140,6 +142,7 @@ func (s *Spec) check(bad func(key, format string, args ...any)) {
 	if s.Graph != "" && len(s.Graph) > 1<<20 {
 		bad("graph", "the graph has %d bytes, want at most a MiB", len(s.Graph))
 	}
+	s.checkJails(bad)
 	s.checkDomains(bad)
 }
 

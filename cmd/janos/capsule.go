@@ -22,7 +22,7 @@ import (
 // capsuleCommand is what internal/capsulecmd offers, and what needs a running node.
 func capsuleCommand() *cobra.Command {
 	c := capsulecmd.New()
-	c.AddCommand(capsuleSendCommand(), capsuleReceiveCommand(), capsuleRecordCommand())
+	c.AddCommand(capsuleSendCommand(), capsuleReceiveCommand(), capsuleRecordCommand(), jailCommand())
 	return c
 }
 

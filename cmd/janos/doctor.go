@@ -26,7 +26,7 @@ func doctorCommand() *cobra.Command {
 Every line says yes, no or inconclusive, and why; the latter two say what would help. What is made for it is made in network
 namespaces that end at once; the machine's interfaces are looked at and not touched.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rs := probe.All()
+			rs := append(probe.All(), probeJail())
 			out := cmd.OutOrStdout()
 			if asJSON {
 				e := json.NewEncoder(out)

@@ -28,6 +28,8 @@ type Spec struct {
 
 	// OnDeath is called when a worker has ended, other than by Close, on a goroutine of the jail. It must not block.
 	OnDeath func(reason error)
+	// OnStart is called likewise when another worker takes the place of one that has ended.
+	OnStart func()
 }
 
 // The defaults of a Spec.
@@ -118,6 +120,12 @@ func New(spec Spec) (*Jail, error) {
 		return nil, err
 	}
 	return j, nil
+}
+
+// Check reports what is wrong with a spec.
+func (s *Spec) Check() error {
+	x := *s
+	return x.fill()
 }
 
 func (s *Spec) fill() error {

@@ -103,6 +103,9 @@ func (j *Jail) supervise(first chan<- error) {
 	for {
 		began := time.Now()
 		p, wait, err := j.launch()
+		if first == nil && err == nil && j.spec.OnStart != nil {
+			j.spec.OnStart()
+		}
 		if first != nil {
 			first <- err
 			if err != nil {
@@ -156,6 +159,9 @@ func (j *Jail) bury(p *process) {
 func (j *Jail) launch() (*process, func() error, error) {
 	if len(numbers) == 0 {
 		return nil, nil, errs.New(errs.NotSupported, "vm/jail: no list of system calls for %s", runtime.GOARCH)
+	}
+	if !entered.Load() {
+		return nil, nil, errs.New(errs.NotSupported, "vm/jail: this program cannot start itself as a worker: call jail.Enter first in main")
 	}
 	if err := sys.CanSeccomp(); err != nil {
 		return nil, nil, errs.New(errs.NotSupported, "vm/jail: the kernel has no filter that ends a process (Linux 4.14, CONFIG_SECCOMP_FILTER): %w", err)

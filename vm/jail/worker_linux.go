@@ -28,12 +28,16 @@ const birthEnv = "JANOS_JAIL"
 // in TestMain.
 func Enter() {
 	if len(os.Args) < 2 || os.Args[1] != command {
+		entered.Store(true)
 		return
 	}
 	err := work()
 	fmt.Fprintln(os.Stderr, "jail-worker:", err)
 	os.Exit(1)
 }
+
+// entered says that the program called Enter. Otherwise it would be started as a worker and do what else it does, again.
+var entered atomic.Bool
 
 // worker is the whole process.
 type worker struct {
