@@ -239,3 +239,31 @@ func TestNoRights(t *testing.T) {
 		}
 	}
 }
+
+// TestHandlersAreInHeaders: the handlers of an element are those that its header names.
+func TestHandlersAreInHeaders(t *testing.T) {
+	p := newPlace(t, "jnsock-doc")
+	general := map[string]bool{"class": true, "name": true, "config": true, "ports": true, "handlers": true, "drops": true, "scheduled": true, "tickets": true, "home_thread": true, "runs": true}
+	for class, config := range map[string]string{
+		"Socket": "x :: Socket(UDP, 127.0.0.1, 0) -> Discard;", "FromSocket": "x :: FromSocket(UDP, 127.0.0.1, 0) -> Discard;", "ToSocket": "Idle -> x :: ToSocket(UDP, 127.0.0.1, 9);",
+		"McastSocket": "x :: McastSocket(239.0.0.1, 5, 127.0.0.1) -> Discard;", "RawSocket": "x :: RawSocket(GRE) -> Discard;", "FromRawSocket": "x :: FromRawSocket(GRE) -> Discard;", "ToRawSocket": "Idle -> x :: ToRawSocket(GRE);",
+		"KernelTun": "x :: KernelTun(10.1.0.1/24) -> Discard;", "KernelTap": "x :: KernelTap(10.2.0.1/24) -> Discard;", "FromHost": "x :: FromHost(jnsock2) -> Discard;", "ToHost": "FromHost(jnsock3) -> Discard; Idle -> x :: ToHost(jnsock3);",
+	} {
+		want := map[string]bool{}
+		for _, e := range click.LookupClass(class).Doc.Handlers {
+			name, _, _ := strings.Cut(e, ": ")
+			want[strings.Replace(name, " (", "\t", 1)] = true
+		}
+		for _, line := range strings.Split(strings.TrimSpace(read(t, p.run(config), "x.handlers")), "\n") {
+			name, _, _ := strings.Cut(line, "\t")
+			if e := line + ")"; !want[e] && !general[name] {
+				t.Errorf("%s has the handler %s, which its header does not name", class, line)
+			} else {
+				delete(want, e)
+			}
+		}
+		for e := range want {
+			t.Errorf("%s has no handler %s", class, e)
+		}
+	}
+}
