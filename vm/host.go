@@ -63,6 +63,12 @@ type Class struct {
 // Name returns the name.
 func (c *Class) Name() string { return c.name }
 
+// Gate returns what the gate accepts in the class; it is the caller's.
+func (c *Class) Gate() *gate.Config {
+	g := c.config
+	return &g
+}
+
 // NewClass makes a class.
 func (e *Engine) NewClass(spec ClassSpec) (*Class, error) {
 	c := &Class{e: e, name: spec.Name, outside: spec.Outside, config: gate.Config{Limits: spec.Limits, Exports: handlerExports, HostMemory: true}}

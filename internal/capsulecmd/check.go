@@ -34,6 +34,7 @@ type report struct {
 
 	Class      string   `json:"class,omitempty"`
 	Element    bool     `json:"element,omitempty"` // of graphs; else a capsule
+	Process    string   `json:"process,omitempty"` // guest or wasi; else none
 	WindowSize uint32   `json:"window_size,omitempty"`
 	WindowMin  uint32   `json:"window_min,omitempty"`
 	StateSize  uint16   `json:"state_size,omitempty"`
@@ -50,6 +51,7 @@ type report struct {
 	Limits    []use      `json:"limits,omitempty"`
 
 	err     error
+	most    gate.Limits
 	symbols *symbol.Table
 }
 
@@ -155,13 +157,19 @@ func gateConfig() *gate.Config {
 
 // examine puts a module through the gate.
 func examine(file string, code []byte) *report {
-	r := &report{File: file, Code: ants.CodeIDOf(code).String(), Bytes: len(code), symbols: symbol.Read(code, sourceMap(file))}
-	m, err := gate.Check(code, gateConfig())
+	r := &report{File: file, Code: ants.CodeIDOf(code).String(), Bytes: len(code), symbols: symbol.Read(code, sourceMap(file)), Process: processOf(code)}
+	cfg, err := configOf(code)
 	if err != nil {
 		r.refuse(err)
 		return r
 	}
-	bounds, err := gate.Bounds(code, gateConfig())
+	r.most = cfg.Limits
+	m, err := gate.Check(code, cfg)
+	if err != nil {
+		r.refuse(err)
+		return r
+	}
+	bounds, err := gate.Bounds(code, cfg)
 	if err != nil {
 		r.refuse(err)
 		return r
@@ -173,7 +181,7 @@ func examine(file string, code []byte) *report {
 		}
 		r.Functions = append(r.Functions, f)
 	}
-	uses, err := gate.Uses(code, gateConfig())
+	uses, err := gate.Uses(code, cfg)
 	if err != nil {
 		r.refuse(err)
 		return r
@@ -188,6 +196,12 @@ func examine(file string, code []byte) *report {
 	if err == nil {
 		defer e.close()
 		class := e.class
+		if r.Process != "" {
+			if class, err = e.processClass(r.Process); err != nil {
+				r.refuse(err)
+				return r
+			}
+		}
 		if _, ok := m.Constant(elem.ExportElement); ok {
 			r.Element = true
 			if class, err = e.engine.NewClass(vm.ClassSpec{Name: "element", Element: true}); err != nil {
@@ -285,9 +299,11 @@ func (r *report) print(w io.Writer, long bool) {
 		fmt.Fprintf(w, "  why      %s\n", r.Refusal.Text)
 		return
 	}
-	lim := gate.HandlerLimits()
+	lim := r.most
 	fmt.Fprintf(w, "%s: accepted\n", r.File)
-	if r.Element {
+	if r.Process != "" {
+		r.printProcess(w)
+	} else if r.Element {
 		fmt.Fprintf(w, "  element  %s\n", r.Class)
 	} else {
 		fmt.Fprintf(w, "  class    %s\n", r.Class)
@@ -297,9 +313,11 @@ func (r *report) print(w io.Writer, long bool) {
 	if r.Element {
 		what = "packets"
 	}
-	fmt.Fprintf(w, "  window   %d bytes, %s with less than %d are not evaluated\n", r.WindowSize, what, r.WindowMin)
+	if r.Process == "" {
+		fmt.Fprintf(w, "  window   %d bytes, %s with less than %d are not evaluated\n", r.WindowSize, what, r.WindowMin)
+	}
 	switch {
-	case r.Element:
+	case r.Element || r.Process != "":
 	case r.StateSize == 0:
 		fmt.Fprintf(w, "  state    none declared\n")
 	case len(r.StateKey) == 0:

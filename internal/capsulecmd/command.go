@@ -10,6 +10,7 @@ import (
 
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/vm/wasi"
 )
 
 // New returns the command "capsule" with what this package has below it. The caller may add more.
@@ -73,12 +74,15 @@ func load(path string) (*protocol, error) {
 		sortClasses(out.classes)
 		return out, nil
 	}
-	if st, err = os.Stat(path); err == nil && st.Size() > ants.MaxCode {
-		return nil, errs.New(errs.TooBig, "%s has %d bytes; code of more than %d is not accepted anywhere, make it smaller: -Os, --strip-all, no data tables", path, st.Size(), ants.MaxCode)
+	if st, err = os.Stat(path); err == nil && st.Size() > int64(wasi.Limits().Module) {
+		return nil, tooBig(path, st.Size(), int(wasi.Limits().Module))
 	}
 	code, err := os.ReadFile(path)
 	if err != nil {
 		return nil, errs.New(errs.NotFound, "%w", err)
+	}
+	if n := most(code); len(code) > n {
+		return nil, tooBig(path, int64(len(code)), n)
 	}
 	name := strings.TrimSuffix(base, filepath.Ext(base))
 	return &protocol{name: name, classes: []class{{name: name, file: path, code: code}}}, nil

@@ -53,6 +53,9 @@ func New(spec Spec) (*Binding, error) {
 	return b, err
 }
 
+// Process returns the class of processes.
+func (b *Binding) Process() *vm.Class { return b.process }
+
 // GuestSpec says what a guest should be.
 type GuestSpec struct {
 	Name    string // of its isolate

@@ -62,6 +62,9 @@ func New(e *vm.Engine, limits gate.Limits) (*Runner, error) {
 	return r, err
 }
 
+// Class returns the class of programs.
+func (r *Runner) Class() *vm.Class { return r.class }
+
 // Spec says how a program begins and what it has beside the files of its domain.
 type Spec struct {
 	Name    string    // of its isolate
