@@ -94,7 +94,8 @@ func TestHandlersAreInHeaders(t *testing.T) {
 		"IPRewriter": "(drop)", "TCPRewriter": "(drop)", "UDPRewriter": "(drop)", "IPAddrRewriter": "(drop)", "IPAddrPairRewriter": "(drop)", "ICMPPingRewriter": "(drop)",
 		"ICMPRewriter": "(rw); rw :: IPRewriter(drop); Idle -> rw -> Idle", "FTPPortMapper": "(rw, rw, 0); rw :: TCPRewriter(drop); Idle -> rw -> Idle",
 		"RoundRobinIPMapper": "(- - 0 0, - - 0 0)", "SourceIPHashMapper": "(1 1, - - 0 0 1, - - 0 0 2)",
-		"ControlSocket": "(tcp, 0)", "Wasm": "(../../examples/elements/balance/balance.wasm, 1)", "FromIPSummaryDump": "(DATA \"\")", "ToIPSummaryDump": "(-)",
+		"ControlSocket": "(tcp, 0)", "Wasm": "(../../examples/elements/balance/balance.wasm, 1)", "FromDump": "(analysis/testdata/five.pcap)", "ToDump": "(-)", "AdjustTimestamp": "(1)", "AggregateFilter": "(drop all)", "AggregateIP": "(ip src)",
+		"FromIPSummaryDump": "(DATA \"\")", "ToIPSummaryDump": "(-)",
 	}
 	general := map[string]bool{"class": true, "name": true, "config": true, "ports": true, "handlers": true, "drops": true, "scheduled": true, "tickets": true, "home_thread": true, "runs": true}
 	for _, c := range click.Classes() {

@@ -211,6 +211,7 @@ func (p *Reader) packet(typ, size uint32) (pk Packet, left uint32, err error) {
 	}
 	pk.Link = i.link
 	pk.Data, err = p.data(n)
+	pk.Wire = wire(p.order.Uint32(h[head-4:]), pk.Data)
 	return pk, size - head - n, err
 }
 

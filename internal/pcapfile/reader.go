@@ -20,11 +20,13 @@ type Packet struct {
 	Data []byte          // what was captured, valid until the next call of Next
 	At   time.Duration   // when, as calendar time since 1970; in pcapng's simple blocks that of the packet before
 	Link layers.LinkType // what Data begins with
+	Wire int             // bytes that it had on the wire, as the file says; at least those of Data
 }
 
 // Reader reads a capture file from its beginning. It belongs to one goroutine and blocks as its file does.
 type Reader struct {
 	r     *bufio.Reader
+	count counted
 	file  string
 	order binary.ByteOrder
 	ng    bool
@@ -52,7 +54,8 @@ const (
 
 // NewReader reads the header of a capture; file is its name in errors, which are errs.Invalid.
 func NewReader(r io.Reader, file string) (*Reader, error) {
-	p := &Reader{r: bufio.NewReaderSize(r, 64<<10), file: file, order: binary.LittleEndian}
+	p := &Reader{count: counted{r: r}, file: file, order: binary.LittleEndian}
+	p.r = bufio.NewReaderSize(&p.count, 64<<10)
 	magic, err := p.r.Peek(4)
 	if err != nil {
 		return nil, errs.New(errs.Invalid, "%s: %w", file, errFormat)
@@ -95,7 +98,33 @@ func (p *Reader) Next() (Packet, error) {
 	}
 	data, err := p.data(p.order.Uint32(h[8:]))
 	at := time.Duration(p.order.Uint32(h))*time.Second + time.Duration(p.order.Uint32(h[4:]))*p.tick
-	return Packet{Data: data, At: at, Link: p.link}, err
+	return Packet{Data: data, At: at, Link: p.link, Wire: wire(p.order.Uint32(h[12:]), data)}, err
+}
+
+// counted counts what is read of a file.
+type counted struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// Offset returns the bytes that were read of the file: where the next packet begins, or a block that comes before it.
+func (p *Reader) Offset() int64 { return p.count.n - int64(p.r.Buffered()) }
+
+// Link returns what the packets of a pcap file begin with. In a pcapng file, where each packet may begin with something else, it returns false.
+func (p *Reader) Link() (l layers.LinkType, ok bool) { return p.link, !p.ng }
+
+// wire is a length on the wire, which may be nonsense.
+func wire(n uint32, data []byte) int {
+	if n > 1<<30 {
+		n = 0
+	}
+	return max(int(n), len(data))
 }
 
 // data reads the bytes of a packet.

@@ -289,3 +289,28 @@ func FuzzReader(f *testing.F) {
 		}
 	})
 }
+
+// TestWireAndOffset: the length on the wire, and where packets begin in the file.
+func TestWireAndOffset(t *testing.T) {
+	var b bytes.Buffer
+	for _, v := range []uint32{magicMicro, 2 | 4<<16, 0, 0, 64, 1, 7, 8, 4, 1500, 0, 9, 9, 2, 2, 0} {
+		b.Write(binary.LittleEndian.AppendUint32(nil, v))
+	}
+	raw := b.Bytes()[:24+16+4+16+2]
+	r, err := NewReader(bytes.NewReader(raw), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, ok := r.Link(); l != layers.LinkTypeEthernet || !ok || r.Offset() != 24 {
+		t.Errorf("link %v, %v, offset %d", l, ok, r.Offset())
+	}
+	for _, want := range []struct {
+		wire int
+		end  int64
+	}{{1500, 44}, {2, 62}} {
+		p, err := r.Next()
+		if err != nil || p.Wire != want.wire || r.Offset() != want.end {
+			t.Errorf("%d bytes on the wire, then offset %d (%v), want %+v", p.Wire, r.Offset(), err, want)
+		}
+	}
+}

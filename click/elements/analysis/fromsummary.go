@@ -3,8 +3,6 @@ package analysis
 import (
 	"bufio"
 	"bytes"
-	"compress/bzip2"
-	"compress/gzip"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -44,6 +42,7 @@ func init() {
 }
 
 const (
+	ipEncap   = "IP"
 	maxLine   = 64 << 10 // also of a binary record
 	sampleOne = 1 << 28
 	readBurst = 1   // as in Click, so that packets of several dumps and outputs come in the same order
@@ -62,10 +61,7 @@ type FromIPSummaryDump struct {
 	fields             []*field
 	def                defaults
 
-	in       *bufio.Reader
-	closer   []io.Closer
-	size     int64
-	counter  *countingReader
+	in       traceFile
 	binary   bool
 	line     int
 	end      bool
@@ -83,18 +79,6 @@ type FromIPSummaryDump struct {
 	offset   int64 // calendar time minus time of the trace
 	minor    int
 	stopping bool
-}
-
-// countingReader counts what was read of a file, compressed as it is.
-type countingReader struct {
-	r io.Reader
-	n int64
-}
-
-func (c *countingReader) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
-	c.n += int64(n)
-	return n, err
 }
 
 // Configure implements click.Element.
@@ -120,6 +104,9 @@ func (e *FromIPSummaryDump) Configure(a *click.Args) {
 		a.Errorf("expected either FILENAME or DATA")
 	}
 }
+
+// Encap implements Encapper.
+func (e *FromIPSummaryDump) Encap() (string, error) { return ipEncap, nil }
 
 // flowID sets defaults from "SRC SPORT DST DPORT [PROTO]"; a dash leaves one open.
 func (e *FromIPSummaryDump) flowID(w []string) error {
@@ -168,55 +155,21 @@ func (e *FromIPSummaryDump) Initialize() error {
 }
 
 func (e *FromIPSummaryDump) open() error {
-	e.size = -1
-	var r io.Reader
-	switch {
-	case e.hasData:
-		r, e.size = strings.NewReader(e.data), int64(len(e.data))
-	case !e.Router().Host():
-		return errNoHost
-	case e.file == "-":
-		r = os.Stdin
-	default:
-		f, err := os.Open(e.file)
-		if errors.Is(err, os.ErrNotExist) && e.mayMiss {
-			r, e.size = bytes.NewReader(nil), 0
-			break
-		}
-		if err != nil {
-			return err
-		}
-		e.closer = append(e.closer, f)
-		if fi, err := f.Stat(); err == nil && fi.Mode().IsRegular() {
-			e.size = fi.Size()
-		}
-		r = f
-	}
-	e.counter = &countingReader{r: r}
-	e.in = bufio.NewReaderSize(e.counter, maxLine)
-	if e.hasData || e.file == "-" {
+	if e.hasData {
+		e.in.read(strings.NewReader(e.data), int64(len(e.data)))
 		return nil
 	}
-	magic, _ := e.in.Peek(3)
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(e.in)
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.file, err)
-		}
-		e.in = bufio.NewReaderSize(z, maxLine)
-	case string(magic) == "BZh":
-		e.in = bufio.NewReaderSize(bzip2.NewReader(e.in), maxLine)
+	err := e.in.open(&e.Base, e.file)
+	if errors.Is(err, os.ErrNotExist) && e.mayMiss {
+		e.in.read(bytes.NewReader(nil), 0)
+		return nil
 	}
-	return nil
+	return err
 }
 
 // Cleanup implements click.Cleaner.
 func (e *FromIPSummaryDump) Cleanup() {
-	for _, c := range e.closer {
-		c.Close()
-	}
-	e.closer = nil
+	e.in.close()
 }
 
 func (e *FromIPSummaryDump) wake() {
@@ -562,14 +515,11 @@ func (e *FromIPSummaryDump) AddHandlers(h *click.Handlers) {
 	h.Read("sampling_prob", func() string {
 		return strconv.FormatFloat(math.Ldexp(float64(e.sample), -28), 'g', 10, 64)
 	})
-	h.Read("encap", func() string { return "IP" })
+	h.Read("encap", func() string { return ipEncap })
 	h.Read("filesize", func() string {
-		if e.size < 0 {
-			return "-"
-		}
-		return strconv.FormatInt(e.size, 10)
+		return e.in.sizeText()
 	})
-	h.Read("filepos", func() string { return strconv.FormatInt(e.counter.n-int64(e.in.Buffered()), 10) })
+	h.Read("filepos", func() string { return strconv.FormatInt(e.in.counter.n-int64(e.in.Buffered()), 10) })
 	h.Write("stop", func(string) error {
 		e.active = false
 		e.empty.Set(false)

@@ -1,11 +1,9 @@
 package analysis
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 
@@ -48,8 +46,7 @@ type ToIPSummaryDump struct {
 	multi, bad, careful, more bool
 	banner                    string
 
-	out    *bufio.Writer
-	closer io.Closer
+	out    outFile
 	failed bool
 	count  uint64
 	buf    []byte
@@ -104,18 +101,9 @@ func (e *ToIPSummaryDump) Configure(a *click.Args) {
 
 // Initialize implements click.Initializer.
 func (e *ToIPSummaryDump) Initialize() error {
-	var w io.Writer = e.Stdout()
-	if e.file != "-" {
-		if !e.Router().Host() {
-			return errNoHost
-		}
-		f, err := os.Create(e.file)
-		if err != nil {
-			return err
-		}
-		w, e.closer = f, f
+	if err := e.out.open(&e.Base, e.file); err != nil {
+		return err
 	}
-	e.out = bufio.NewWriterSize(w, 64<<10)
 	if e.header {
 		e.writeHeader()
 	}
@@ -161,7 +149,7 @@ func (e *ToIPSummaryDump) Push(_ int, b *packet.Batch) {
 			e.write(p)
 		}
 	}
-	if e.closer == nil { // others print there too
+	if e.out.shared {
 		e.flush()
 	}
 	if e.Outputs() > 0 {
@@ -242,16 +230,9 @@ func (e *ToIPSummaryDump) fail(err error) {
 
 // Cleanup implements click.Cleaner.
 func (e *ToIPSummaryDump) Cleanup() {
-	if e.out == nil {
-		return
+	if err := e.out.close(); err != nil {
+		e.fail(err)
 	}
-	e.flush()
-	if e.closer != nil {
-		if err := e.closer.Close(); err != nil {
-			e.fail(err)
-		}
-	}
-	e.out = nil
 }
 
 // AddHandlers implements click.HandlerAdder.
