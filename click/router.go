@@ -58,6 +58,7 @@ type Router struct {
 	thread   *Thread
 	notes    [2]uint32 // how many notifiers there are, for empty and for full
 	globals  *Handlers
+	wiretap  *wiretap // while somebody looks; see Probe
 
 	onStop  func() bool // the worker's
 	stopped atomic.Bool

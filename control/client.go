@@ -182,6 +182,24 @@ func (c *Client) Events(ctx context.Context, since uint64, follow bool, fn func(
 	return c.stream(ctx, "/v1/events", q, fn)
 }
 
+// Capture copies packets at a place of the graph to w, in the format pcapng: count of them, 0: until the context ends, which is then no error.
+// snap is how many bytes of each, 0: all.
+func (c *Client) Capture(ctx context.Context, place string, count, snap int, w io.Writer) error {
+	q := url.Values{"place": {place}, "count": {strconv.Itoa(count)}}
+	if snap > 0 {
+		q.Set("snap", strconv.Itoa(snap))
+	}
+	body, err := c.do(ctx, http.MethodGet, "/v1/graph/capture", q, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if _, err := io.Copy(w, body); err != nil && ctx.Err() == nil {
+		return errs.New(errs.Unreachable, "control socket %s: %w", c.path, err)
+	}
+	return nil
+}
+
 func (c *Client) stream(ctx context.Context, path string, q url.Values, fn func(line []byte) error) error {
 	body, err := c.do(ctx, http.MethodGet, path, q, nil)
 	if err != nil {

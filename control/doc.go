@@ -16,6 +16,9 @@
 //	GET  /v1/routes                 neighbours, nodes, prefixes, database
 //	GET  /v1/ants                   counters, protocols, kills
 //	GET  /v1/graph                  the configuration that runs, as text
+//	GET  /v1/graph/runtime          what its elements do in each interval (every, count), as JSON lines
+//	GET  /v1/graph/trace            the way of the next packets (count, from), as JSON lines
+//	GET  /v1/graph/capture          the packets at a place (place, count, snap), in the format pcapng
 //	GET  /v1/handler?name=E.H       read a handler; POST with the value as body writes it
 //	GET  /v1/events?since=N         events as JSON lines; &follow=1 goes on until the client leaves
 //	GET  /v1/ants/recordings        evaluations, to be replayed

@@ -151,6 +151,9 @@ func (s *Server) routes() http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		io.WriteString(w, s.node.GraphText())
 	})
+	mux.HandleFunc("GET /v1/graph/runtime", s.graphRuntime)
+	mux.HandleFunc("GET /v1/graph/trace", s.trace)
+	mux.HandleFunc("GET /v1/graph/capture", s.capture)
 	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/yaml; charset=utf-8")
 		io.WriteString(w, s.node.Spec().Text())

@@ -155,6 +155,7 @@ func TestShapeOfJSON(t *testing.T) {
 		{"pools", show("pools"), &[]node.PoolState{}},
 		{"threads", show("threads"), &threads{}},
 		{"accounts", show("accounts"), &[]control.Account{}},
+		{"runtime", show("runtime"), &control.GraphRuntime{}},
 		{"doctor", []string{"doctor", "--json"}, &doctorReport{}},
 	} {
 		golden(t, c.name+".txt", shape(c.v))
