@@ -22,8 +22,9 @@ func jailCommand() *cobra.Command {
 	asJSON, interpreter := false, false
 	c := &cobra.Command{
 		Use: "jail", Short: "Print the system calls of a jail's worker, and try one on this machine", Args: cobra.NoArgs,
-		Long: `Prints the system calls that a worker process of a jail may make, with what their arguments may be and what for. Any other ends the process. Then it starts a worker
-and prints what else keeps it in on this machine. A node runs protocols in jails when its node file says so (keys jails and ants.jail; docs/isolates.md).`,
+		Long: `Prints the system calls that a worker process of a jail may make, with what their arguments may be and what for.
+Any other ends the process. Then it starts a worker and prints what else keeps it in on this machine. A node runs
+protocols in jails when its node file says so (keys jails and ants.jail; docs/isolates.md).`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			mode := vm.ModeAuto
 			if interpreter {

@@ -1,14 +1,17 @@
 package jail
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"reflect"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -23,6 +26,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	enterNode()    // a node that is going to be killed
 	enterHostile() // a worker of one of the attacks
 	Enter()
 	leak.Main(m)
@@ -586,6 +590,122 @@ func TestCloseInTheMiddle(t *testing.T) {
 		q.Close()
 		if v, err := echo.Evaluate(meter, call(numbered(1))); v != abi.Forward || err != nil {
 			t.Fatal(v, err)
+		}
+	}
+	if s := r.j.Status(); s.Deaths != 0 || !s.Alive {
+		t.Errorf("%+v", s)
+	}
+}
+
+// envNode has the test's binary be a node with a jail.
+const envNode = "JANOS_JAIL_TEST_NODE"
+
+// enterNode is that node: it tells the number of its worker and waits to be killed.
+func enterNode() {
+	if os.Getenv(envNode) == "" {
+		return
+	}
+	Enter()
+	j, err := New(Spec{Name: "orphan"})
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println(j.Status().PID)
+	select {}
+}
+
+// TestWorkerDiesWithItsNode kills a node that has no chance to end its worker.
+func TestWorkerDiesWithItsNode(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), envNode+"=1")
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	pid, aerr := strconv.Atoi(strings.TrimSpace(line))
+	kerr := cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err := errors.Join(err, aerr, kerr); err != nil {
+		t.Fatalf("%q: %v", line, err)
+	}
+	for until := time.Now().Add(time.Minute); ; runtime.Gosched() {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil || !strings.Contains(string(b), command) { // gone, or nobody has waited for it yet
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("worker %d outlives its node", pid)
+		}
+	}
+}
+
+// TestChurn loads, evaluates and gives up codes, in several goroutines, until the worker has collected garbage, compiled and grown many times.
+func TestChurn(t *testing.T) {
+	r := newRig(t, Spec{Queues: 3})
+	raw, err := os.ReadFile("../testdata/count.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(raw, []byte("count\x00"))
+	if at < 0 {
+		t.Fatal("the module does not have its name")
+	}
+	var serial atomic.Uint32
+	errc := make(chan error)
+	work := func() error {
+		q, err := r.j.Queue()
+		if err != nil {
+			return err
+		}
+		defer q.Close()
+		res := new(vm.Call)
+		for range 40 {
+			mod := bytes.Clone(raw)
+			copy(mod[at:], fmt.Sprintf("%05x", serial.Add(1))) // another name makes it another module
+			code, err := r.e.Load(mod, r.outside, nil)
+			if err != nil {
+				return err
+			}
+			iso, err := r.e.NewIsolate(vm.IsolateSpec{Name: "churn", Data: r})
+			if err != nil {
+				return err
+			}
+			in, err := iso.Instantiate(code)
+			if err != nil {
+				return err
+			}
+			code.Release()
+			for range 10 {
+				for range 60 {
+					if _, _, err := q.Submit(in, nil, call(make([]byte, 64)), 0); err != nil {
+						return err
+					}
+				}
+				for q.Flush(); q.Pending() > 0; {
+					if d, ok := q.Collect(res); !ok {
+						_ = q.Wait(time.Minute)
+					} else if d.Err != nil {
+						return d.Err
+					}
+				}
+			}
+			if err := iso.Close(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for range 3 {
+		go func() { errc <- work() }()
+	}
+	for range 3 {
+		if err := <-errc; err != nil {
+			t.Error(err)
 		}
 	}
 	if s := r.j.Status(); s.Deaths != 0 || !s.Alive {
