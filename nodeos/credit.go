@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/errs"
 )
 
@@ -48,6 +49,7 @@ type Cell struct {
 	Next      *atomic.Uint64 // when the next packet is due at the channel's rate, in ns; both sides set it
 	Interval  *atomic.Uint64 // ns between packets; 0: no rate
 	Tolerance *atomic.Uint64 // how much earlier than due a packet may come, in ns
+	Alone     *atomic.Uint64 // 1: the channel is on one link, whose programs alone count in the cell; 0: it may be on several
 
 	Consumed *atomic.Uint64 // as above, modulo 1<<64; the node sets it
 	Credit   *atomic.Uint64 // the node sets it
@@ -144,6 +146,9 @@ func (c *InChan) share(n *Node) {
 	s.Produced.Store(c.arrived.Load() + uint64(c.lost)) // nothing is on its way
 	s.Consumed.Store(uint64(c.spent.Load()))
 	s.Credit.Store(uint64(c.quota))
+	if c.proto.Link != demux.AnyLink {
+		s.Alone.Store(1)
+	}
 	c.cell.Store(s)
 	c.publish()
 }

@@ -2,6 +2,7 @@ package nodeos
 
 import (
 	"errors"
+	"fmt"
 	"math"
 	"sync/atomic"
 	"testing"
@@ -16,14 +17,14 @@ import (
 // goCells are cells that a test is the program of.
 type goCells struct {
 	clk     clock.Clock
-	words   map[uint32]*[8]atomic.Uint64
+	words   map[uint32]*[9]atomic.Uint64
 	settled atomic.Int32
 	refuse  error
 	before  func() // Settle returns
 }
 
 func newCells(t *testing.T, n *Node) *goCells {
-	m := &goCells{clk: n.Clock(), words: make(map[uint32]*[8]atomic.Uint64)}
+	m := &goCells{clk: n.Clock(), words: make(map[uint32]*[9]atomic.Uint64)}
 	if err := n.ShareCells(m); err != nil {
 		t.Fatal(err)
 	}
@@ -32,11 +33,11 @@ func newCells(t *testing.T, n *Node) *goCells {
 
 func (m *goCells) Cell(slot uint32) Cell {
 	if m.words[slot] == nil {
-		m.words[slot] = new([8]atomic.Uint64)
+		m.words[slot] = new([9]atomic.Uint64)
 		m.Reset(slot)
 	}
 	w := m.words[slot]
-	return Cell{&w[0], &w[1], &w[2], &w[3], &w[4], &w[5], &w[6], &w[7]}
+	return Cell{&w[0], &w[1], &w[2], &w[3], &w[4], &w[5], &w[8], &w[6], &w[7]}
 }
 
 func (m *goCells) Reset(slot uint32) {
@@ -416,5 +417,29 @@ func TestCreditDoesNotAllocate(t *testing.T) {
 		r.node.slots.each((*InChan).settle)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestAlone: programs are told which channels are on one link only.
+func TestAlone(t *testing.T) {
+	r := stepped(t, resctl.Spec{})
+	d := r.domain(r.node.Root(), resctl.Spec{Name: "d"})
+	r.early("eth0")
+	m := newCells(t, r.node)
+	for i, c := range []struct {
+		protocol string
+		want     uint64
+	}{{"eth0/ether/ip/udp", 1}, {"if/ether/ip/udp", 0}, {"eth0", 1}} {
+		spec := InChanSpec{Protocol: c.protocol, Quota: 8, Worker: -1}
+		if i < 2 {
+			spec.Address = fmt.Sprintf(":%d", 1+i)
+		}
+		ch, err := d.NewInChan(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slot, ok := ch.Slot(); !ok || m.Cell(slot).Alone.Load() != c.want {
+			t.Errorf("%s: alone %d, want %d", c.protocol, m.Cell(slot).Alone.Load(), c.want)
+		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // Words of a channel's cell: those of all drivers, and ours.
 //
-//	32  cut   four words for what cut-through channels count
+//	40  cut   three words for what cut-through channels count
 //	96  kind  0: to the socket; 1: cut through
 //	104 cut   three words of the parameters of cut-through channels: see wordFlags
 const (
@@ -19,6 +19,7 @@ const (
 	chanFull      = cells.Full
 	chanLimited   = cells.Limited
 	chanNext      = cells.Next
+	chanAlone     = cells.Alone
 	chanCutCounts = cells.OwnCounts
 	chanConsumed  = cells.Consumed
 	chanCredit    = cells.Credit

@@ -85,6 +85,9 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 	}
 	// Only from other programs on this machine: a wire carries finished checksums.
 	l.unfinished = sort == "veth" || sort == "tun" || l.mode == "generic"
+	// A driver takes packets from a queue on one processor at a time. Those of a tun come in the system calls of who writes to it, and generic XDP runs wherever the
+	// stack does.
+	l.programs.serial = l.mode == "native" && sort != "tun"
 	return l, nil
 }
 

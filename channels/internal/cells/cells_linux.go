@@ -16,13 +16,14 @@ import (
 )
 
 // Offsets in a channel's cell, which is what the programs on all links of a node and user space share about one in-channel. Its place is the channel's
-// slot. The first cache line is the programs', which run on several processors at once and so add atomically; the second is user space's.
+// slot. The first cache line is the programs', which run on several processors at once and so add atomically, unless they know better (Alone); the second is user space's.
 const (
 	Produced  = 0  // packets that were redirected to a socket for the channel
 	Full      = 8  // packets that were dropped because the credit was used up
 	Limited   = 16 // packets that were dropped because they came faster than the channel's rate
 	Next      = 24 // the time, of the monotonic clock in ns, at which the next packet is due at the channel's rate; user space sets it as well
-	OwnCounts = 32 // four words of one driver's programs
+	Alone     = 32 // 1: the programs of one link only count in this cell; user space sets it
+	OwnCounts = 40 // three words of one driver's programs
 	Consumed  = 64 // of produced, those that have left the channel's queue or are known to be lost
 	Credit    = 72 // how far produced may be ahead of consumed
 	Interval  = 80 // ns between two packets at the channel's rate; 0: no limit
@@ -135,7 +136,7 @@ func (c *Cells) Settle() error {
 func (c *Cells) Cell(slot uint32) nodeos.Cell {
 	return nodeos.Cell{
 		Produced: c.Word(slot, Produced), Full: c.Word(slot, Full), Limited: c.Word(slot, Limited),
-		Next: c.Word(slot, Next), Interval: c.Word(slot, Interval), Tolerance: c.Word(slot, Tolerance),
+		Next: c.Word(slot, Next), Interval: c.Word(slot, Interval), Tolerance: c.Word(slot, Tolerance), Alone: c.Word(slot, Alone),
 		Consumed: c.Word(slot, Consumed), Credit: c.Word(slot, Credit),
 	}
 }
