@@ -78,7 +78,38 @@ func (a *Args) Messagef(format string, args ...any) {
 func (a *Args) OK() bool { return len(a.errs) == 0 }
 
 // Element finds an element by the name that the configured one would use for it, or returns nil.
-func (a *Args) Element(name string) Element { return a.router.find(a.el.name, name) }
+// The two are then run by one thread.
+func (a *Args) Element(name string) Element {
+	el := a.router.find(a.el.name, name)
+	if el != nil && a.el.thread.task == nil { // else the threads have been assigned
+		a.router.refers = append(a.router.refers, [2]int{a.el.index, el.base().index})
+	}
+	return el
+}
+
+// Prefer asks for a thread for an element, or for all elements of a compound, named as the configured element would; the last word counts. It is for
+// elements that assign threads, and false if there is no such element.
+func (a *Args) Prefer(name string, thread int) bool {
+	r := a.router
+	for scope := a.el.name; ; {
+		i := strings.LastIndexByte(scope, '/')
+		full := name
+		if i >= 0 {
+			full = scope[:i+1] + name
+		}
+		found := false
+		for k, el := range r.elements {
+			if n := el.base().name; n == full || strings.HasPrefix(n, full+"/") {
+				r.prefers = append(r.prefers, prefer{k, thread})
+				found = true
+			}
+		}
+		if found || i < 0 {
+			return found
+		}
+		scope = scope[:i]
+	}
+}
 
 // Parse assigns the arguments to parameters: those that begin with a keyword of params by that, the
 // others by position. It reports every mistake and whether there was none.

@@ -4,7 +4,6 @@ import (
 	"io"
 
 	"github.com/janos-os/janos/errs"
-	"github.com/janos-os/janos/packet"
 )
 
 // Check reports what New would report about the text: classes and arguments, ports, push and pull, links that are
@@ -19,11 +18,8 @@ func Check(spec *GraphSpec, env Env) error {
 	if r.rand == nil {
 		r.rand = env.Domain.Node().NewRand()
 	}
-	w := env.Domain.Home()
-	r.thread = &Thread{router: r, worker: w, cache: w.Cache()}
-	for range 32 {
-		r.thread.scratch = append(r.thread.scratch, new(packet.Batch))
-	}
+	r.gate.cond.L = &r.gate.mu
+	r.thread = r.newThread(env.Domain.Home())
 	if err := r.make(); err != nil {
 		return err
 	}

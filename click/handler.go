@@ -25,7 +25,8 @@ type Handler struct {
 type Handlers struct {
 	byName map[string]*Handler
 	others func(name string) *Handler
-	args   *Args // for values that name elements or addresses; nil for the router's own
+	thread *Thread // whose element it is; nil for the router's own, which concern all threads
+	args   *Args   // for values that name elements or addresses; nil for the router's own
 }
 
 // HandlerAdder is an element with handlers of its own.
@@ -139,12 +140,13 @@ func (r *Router) addHandlers(i int) {
 			}
 			return k.SetTickets(n)
 		})
-		h.Read("home_thread", func() string { return strconv.Itoa(b.thread.worker.ID()) })
+		h.Read("home_thread", func() string { return strconv.Itoa(b.thread.number) })
 		h.Read("runs", func() string { return strconv.FormatUint(k.runs, 10) })
 	}
 	if a, ok := el.(HandlerAdder); ok {
 		a.AddHandlers(h)
 	}
+	h.thread = b.thread
 }
 
 func (h *Handlers) text() string {
@@ -260,10 +262,11 @@ func lines(s []string) string {
 }
 
 // lookup finds a handler by its full name: element.handler, or a global one's name alone.
-func (r *Router) lookup(name string) (*Handler, error) { return r.lookupFrom("", name) }
+func (r *Router) lookup(name string) (*Handler, error) { return r.lookupFrom("", name, r.thread) }
 
-// lookupFrom finds a handler as an element of the given name writes it: elements of its own compound need no prefix.
-func (r *Router) lookupFrom(from, name string) (*Handler, error) {
+// lookupFrom finds a handler as an element of the given name writes it: elements of its own compound need no prefix. The handler may be called on the
+// worker of thread t; if it is another thread's, all others wait meanwhile.
+func (r *Router) lookupFrom(from, name string, t *Thread) (*Handler, error) {
 	h := r.globals
 	short := name
 	if el, rest, ok := strings.Cut(name, "."); ok {
@@ -280,7 +283,28 @@ func (r *Router) lookupFrom(from, name string) (*Handler, error) {
 	if k == nil {
 		return nil, errs.New(errs.NotFound, "no handler named '%s'", name)
 	}
+	if len(r.threads) > 1 && h.thread != t {
+		return k.alone(t), nil
+	}
 	return k, nil
+}
+
+// alone is the handler for callers of another thread.
+func (k *Handler) alone(t *Thread) *Handler {
+	o := *k
+	if k.Read != nil {
+		o.Read = func(param string) (v string, err error) {
+			t.alone(false, func() { v, err = k.Read(param) })
+			return v, err
+		}
+	}
+	if k.Write != nil {
+		o.Write = func(value string) (err error) {
+			t.alone(false, func() { err = k.Write(value) })
+			return err
+		}
+	}
+	return &o
 }
 
 // Read calls the read handler "element.handler", or a global one, and returns its value. It waits for the
@@ -303,7 +327,7 @@ func (r *Router) Write(name, value string) error {
 	return err
 }
 
-// ReadHere is Read for callers on the worker.
+// ReadHere is Read for callers on the router's first worker, in DoHere for instance.
 func (r *Router) ReadHere(name, param string) (string, error) {
 	k, err := r.lookup(name)
 	if err != nil {
@@ -312,11 +336,13 @@ func (r *Router) ReadHere(name, param string) (string, error) {
 	return k.read(name, param)
 }
 
-// LookupHandler finds a handler by its full name. On the worker.
+// LookupHandler finds a handler by its full name. On the router's first worker.
 func (r *Router) LookupHandler(name string) (*Handler, error) { return r.lookup(name) }
 
 // LookupHandler finds a handler as the element names it: those of its own compound come first.
-func (e *Base) LookupHandler(name string) (*Handler, error) { return e.router.lookupFrom(e.name, name) }
+func (e *Base) LookupHandler(name string) (*Handler, error) {
+	return e.router.lookupFrom(e.name, name, e.thread)
+}
 
 // ReadHandler reads a handler that the element names, see LookupHandler. On the worker.
 func (e *Base) ReadHandler(name, param string) (string, error) {
@@ -343,7 +369,7 @@ func (k *Handler) read(name, param string) (string, error) {
 	return k.Read(param)
 }
 
-// WriteHere is Write for callers on the worker.
+// WriteHere is Write for callers on the router's first worker.
 func (r *Router) WriteHere(name, value string) error {
 	k, err := r.lookup(name)
 	if err != nil {

@@ -10,7 +10,7 @@ package click
 // lead apart and together again, packets must come one at a time too, for the order among those of a burst is another matter.
 // The way, in the order of this file:
 //
-//  1. when the router starts, the elements that each task reaches are collected; tasks that meet in storage stand or fall together
+//  1. when a thread starts, the elements that each of its tasks reaches are collected; tasks that meet in storage stand or fall together
 //  2. elements whose outputs lead together again, so that the order between outputs counts, are told to keep it (Base.Split)
 //  3. at the beginning of a run the element asks how many packets it may handle (Task.Merge)
 
@@ -53,50 +53,37 @@ type merger struct {
 	work   int
 }
 
-// findMerging decides which tasks may be merged. On the worker, when it starts.
-func (r *Router) findMerging() {
+// findMerging decides which tasks of the thread may be merged. On its worker, or when it starts.
+func (t *Thread) findMerging() {
+	r := t.router
 	n := len(r.elements)
 	m := &merger{router: r, push: make([]*Task, n), pull: make([]*Task, n), stack: make([]bool, n), below: make([]int8, n)}
-	for _, el := range r.elements {
-		for _, k := range el.base().tasks {
-			k.with, k.rooms, k.apart, k.single = k, nil, r.env.Unmerged, false
-		}
+	for _, k := range t.tasks {
+		k.with, k.rooms, k.apart, k.single = k, nil, r.env.Unmerged || len(k.el.tasks) > 1, false
 	}
-	for i, el := range r.elements {
-		b := el.base()
-		for _, k := range b.tasks {
-			m.visit(k, i, false)
-			if len(b.tasks) > 1 {
-				k.root().apart = true
-			}
-		}
+	for _, k := range t.tasks {
+		m.visit(k, k.el.index, false)
 	}
 	for _, i := range m.forks {
 		m.fork(i)
 	}
-	for _, el := range r.elements {
-		for _, k := range el.base().tasks {
-			if len(k.rooms) > 1 || len(k.rooms) == 1 && !k.heeds {
-				k.root().apart = true
-			}
+	for _, k := range t.tasks {
+		if len(k.rooms) > 1 || len(k.rooms) == 1 && !k.heeds {
+			k.root().apart = true
 		}
 	}
-	r.countWild()
+	t.countWild()
 }
 
 // countWild takes over what is known of tasks that stand or fall together.
-func (r *Router) countWild() {
-	for _, el := range r.elements {
-		for _, k := range el.base().tasks {
-			k.wild = k.root().apart
-		}
+func (t *Thread) countWild() {
+	for _, k := range t.tasks {
+		k.wild = k.root().apart
 	}
-	for _, t := range [...]*Thread{r.thread} {
-		t.wild = 0
-		for _, k := range t.heap {
-			if k.wild {
-				t.wild++
-			}
+	t.wild = 0
+	for _, k := range t.heap {
+		if k.wild {
+			t.wild++
 		}
 	}
 }
@@ -128,6 +115,10 @@ func (m *merger) visit(k *Task, i int, pulled bool) {
 		k.root().apart = true
 	}
 	s, stores := el.(Storer)
+	if m.router.crossed[i] { // the other side is another thread's
+		k.root().apart = true
+		return
+	}
 	if stores && pulled {
 		if m.pull[i] != nil && m.pull[i] != k {
 			k.root().apart = true
@@ -266,7 +257,7 @@ func (k *Task) Merge(burst int) int {
 	t := k.thread
 	if burst > 1 && !k.wild && (k.single || len(k.rooms) > 0) {
 		k.root().apart = true
-		t.router.countWild()
+		t.countWild()
 	}
 	if burst >= mergeTo || k.wild || t.wild > 0 || t.busy < mergeAfter || t.current != k {
 		return burst
@@ -285,6 +276,6 @@ func (k *Task) Merge(burst int) int {
 // MergingChanged is called by an element whose Plain returns something else than before. On the worker.
 func (e *Base) MergingChanged() {
 	if e.thread.started {
-		e.router.findMerging()
+		e.thread.findMerging()
 	}
 }

@@ -1,5 +1,7 @@
 package click
 
+import "github.com/janos-os/janos/clock"
+
 // additive is the generator behind random(3) of the GNU C library in its default size: an additive feedback of 31 words, filled by a
 // congruential generator (Park and Miller's). Click draws from it on Linux, so that a configuration with RandomSeed makes the same choices here.
 type additive struct {
@@ -33,15 +35,29 @@ func (a *additive) draw() uint32 {
 	return v >> 1
 }
 
-// RandomBelow returns a random number from 0 to n-1, for n from 1 to 1<<31. After RandomSeed these are the numbers that Click draws. On the worker.
-func (r *Router) RandomBelow(n uint32) uint32 {
-	if r.seeded == nil {
-		return r.rand.Uint32N(n)
+// RandomBelow returns a random number from 0 to n-1, for n from 1 to 1<<31. After RandomSeed these are the numbers that Click draws. On the element's thread.
+func (e *Base) RandomBelow(n uint32) uint32 {
+	t := e.thread
+	if t.seeded == nil {
+		return t.rand.Uint32N(n)
 	}
 	part := uint32(1<<31) / n
 	for {
-		if v := r.seeded.draw() / part; v < n {
+		if v := t.seeded.draw() / part; v < n {
 			return v
 		}
 	}
+}
+
+// Rand returns the source of random numbers of the element's thread. On that thread or in Initialize.
+func (e *Base) Rand() *clock.Rand { return e.thread.rand }
+
+// Reseed makes the random numbers start again from a seed, and those of further threads from the numbers after it. In Configure, or on the router's first thread.
+func (r *Router) Reseed(seed uint64) {
+	r.thread.alone(false, func() {
+		for i, t := range r.threads {
+			*t.rand = *clock.NewRand(seed+uint64(i), 0)
+			t.seeded = newAdditive(uint32(seed) + uint32(i))
+		}
+	})
 }

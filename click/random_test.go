@@ -19,7 +19,7 @@ func TestAdditive(t *testing.T) {
 }
 
 func TestRandomBelow(t *testing.T) {
-	r := &Router{seeded: newAdditive(1)}
+	r := &Base{thread: &Thread{seeded: newAdditive(1)}}
 	for _, n := range []uint32{1, 2, 3, 1000, 1<<30 + 1, 1 << 31} {
 		for range 100 {
 			if v := r.RandomBelow(n); v >= n {
@@ -27,7 +27,7 @@ func TestRandomBelow(t *testing.T) {
 			}
 		}
 	}
-	r.seeded = newAdditive(1)
+	r.thread.seeded = newAdditive(1)
 	if v := r.RandomBelow(64511); v != 54202 {
 		t.Errorf("%d, want 54202", v)
 	}

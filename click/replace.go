@@ -3,7 +3,7 @@ package click
 // The way of a replacement, in the order of this file:
 //
 //  1. the new router is parsed, configured and initialized while the old one runs; any error ends it here
-//  2. on the worker, between two runs: the old one stops, elements of the same name hand over, the new one starts
+//  2. on the first worker, while all others wait, between two runs: the old one stops, elements of the same name hand over, the new one starts
 //  3. what the old one still holds is given back
 
 import (
@@ -44,7 +44,7 @@ func (r *Router) Replace(spec *GraphSpec) (*Router, error) {
 		return nil, err
 	}
 	done := false
-	if !r.thread.worker.Call(func() { done = r.yield(n) }) || !done {
+	if !r.thread.worker.Call(func() { r.thread.alone(true, func() { done = r.yield(n) }) }) || !done {
 		n.Close()
 		return nil, errs.New(errs.Dead, "the router has ended, or was replaced meanwhile")
 	}
@@ -60,7 +60,7 @@ func (r *Router) yield(n *Router) bool {
 		return false
 	}
 	r.Stop()
-	n.thread.now = r.domain.Node().Clock().Now()
+	n.setNow()
 	for i, el := range n.elements {
 		to, ok := el.(Inheritor)
 		old := r.Element(el.base().name)
@@ -74,7 +74,7 @@ func (r *Router) yield(n *Router) bool {
 	n.before = nil
 	n.startHere()
 	r.cleanup()
-	r.thread.task.Close()
+	r.closeTasks()
 	if r.env.Replaced != nil {
 		r.env.Replaced(n)
 	}

@@ -20,10 +20,12 @@ import (
 type Env struct {
 	Domain *nodeos.Domain // pays for everything; required
 	Worker int            // runs the router; -1: the domain's home worker
-	Rand   *clock.Rand    // the router's alone; nil: a new stream of the node's
-	Output io.Writer      // where elements print; nil: standard error
-	Stdout io.Writer      // where scripts print what they are to print; nil: standard output
-	Host   bool           // elements may use the process's rights on the host: open files, send signals
+	// Threads is how many workers may run the router, from that one on; 0: one. An element runs on the first unless StaticThreadSched says otherwise.
+	Threads int
+	Rand    *clock.Rand // the router's alone; nil: a new stream of the node's
+	Output  io.Writer   // where elements print; nil: standard error
+	Stdout  io.Writer   // where scripts print what they are to print; nil: standard output
+	Host    bool        // elements may use the process's rights on the host: open files, send signals
 	// Unmerged makes every run of a task handle one burst, also where merging runs would change nothing but the time it takes.
 	Unmerged bool
 	// Parse reads a configuration that is written to the handler hotconfig, and prepares what it needs of the node; nil: the running one cannot be
@@ -44,8 +46,7 @@ type Router struct {
 	domain   *nodeos.Domain
 	owner    packet.Owner
 	rand     *clock.Rand
-	instant0 int64     // calendar time of the clock's zero, see WallOf
-	seeded   *additive // what RandomBelow draws from after Reseed
+	instant0 int64 // calendar time of the clock's zero, see WallOf
 	output   io.Writer
 	stdout   io.Writer
 	host     bool
@@ -55,7 +56,12 @@ type Router struct {
 	names    map[nameKey]string // of addresses, ports and the like; see Args.Define
 	from     [][]lang.Edge
 	into     [][]lang.Edge
-	thread   *Thread
+	thread   *Thread   // the first of threads
+	threads  []*Thread // one for each worker that is used
+	gate     gate
+	prefers  []prefer
+	refers   [][2]int  // elements that touch each other beside connections
+	crossed  []bool    // elements that pass packets from one thread to another
 	notes    [2]uint32 // how many notifiers there are, for empty and for full
 	globals  *Handlers
 	wiretap  *wiretap // while somebody looks; see Probe
@@ -76,7 +82,7 @@ func New(spec *GraphSpec, env Env) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !r.thread.worker.Call(func() { r.startHere() }) {
+	if !r.thread.worker.Call(func() { r.thread.alone(true, r.startHere) }) {
 		return nil, errs.New(errs.Dead, "click: the node has closed")
 	}
 	return r, r.tie()
@@ -87,7 +93,9 @@ func (r *Router) tie() error {
 	d := r.domain
 	if d.OnDestroy(func() {
 		// On the home worker, when no worker runs anything of the domain any more.
-		r.thread.cache = d.Home().Cache()
+		for _, t := range r.threads {
+			t.cache = d.Home().Cache()
+		}
 		r.cleanup()
 	}) {
 		return nil
@@ -120,9 +128,16 @@ func build(spec *GraphSpec, env Env, before *Router) (*Router, error) {
 	if r.stdout == nil {
 		r.stdout = os.Stdout
 	}
-	r.thread = &Thread{router: r, worker: w, cache: w.Cache()}
-	for range 32 {
-		r.thread.scratch = append(r.thread.scratch, new(packet.Batch))
+	r.gate.cond.L = &r.gate.mu
+	for i := range max(env.Threads, 1) {
+		if w.ID()+i >= node.Workers() {
+			return nil, errs.New(errs.Invalid, "click: %d threads from worker %d on, the node has %d", env.Threads, w.ID(), node.Workers())
+		}
+		r.newThread(node.Worker(w.ID() + i))
+	}
+	r.thread = r.threads[0]
+	if len(r.threads) > 1 {
+		r.output, r.stdout = &sharedWriter{w: r.output}, &sharedWriter{w: r.stdout}
 	}
 	if err := r.make(); err != nil {
 		return nil, err
@@ -130,13 +145,15 @@ func build(spec *GraphSpec, env Env, before *Router) (*Router, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	t, err := env.Domain.NewTask(nodeos.TaskSpec{Name: "click", Worker: w.ID(), Run: r.thread})
-	if err != nil {
-		return nil, err
+	for _, t := range r.threads {
+		k, err := env.Domain.NewTask(nodeos.TaskSpec{Name: "click", Worker: t.worker.ID(), Run: t})
+		if err != nil {
+			r.Close()
+			return nil, err
+		}
+		t.task = k
 	}
-	r.thread.task = t
-	err = r.initialize()
-	if err != nil {
+	if err := r.initialize(); err != nil {
 		r.Close()
 		return nil, err
 	}
@@ -215,6 +232,7 @@ func (r *Router) make() error {
 	}
 	r.resolve(&list)
 	r.connect(&list)
+	r.assign()
 	return list.Err()
 }
 
@@ -245,14 +263,6 @@ func (r *Router) check() error {
 	return list.Err()
 }
 
-func (r *Router) taskCount() int {
-	n := 0
-	for _, el := range r.elements {
-		n += len(el.base().tasks)
-	}
-	return n
-}
-
 func (r *Router) initialize() error {
 	var list errs.List
 	for i, el := range r.elements {
@@ -272,16 +282,26 @@ func (r *Router) initialize() error {
 	return nil
 }
 
-// startHere runs on the worker.
+// setNow tells all threads the time: a worker's own may be that of its last run.
+func (r *Router) setNow() {
+	now := r.domain.Node().Clock().Now()
+	for _, t := range r.threads {
+		t.now = now
+	}
+}
+
+// startHere runs on the first worker, alone.
 func (r *Router) startHere() {
-	r.thread.now = r.domain.Node().Clock().Now()
+	r.setNow()
 	for _, el := range r.elements {
 		if s, ok := el.(Starter); ok {
 			s.Start()
 		}
 	}
-	r.findMerging()
-	r.thread.start()
+	for _, t := range r.threads {
+		t.findMerging()
+		t.start()
+	}
 }
 
 // Spec returns what the router was made of.
@@ -290,17 +310,11 @@ func (r *Router) Spec() *GraphSpec { return r.spec }
 // Domain returns the domain that the router belongs to.
 func (r *Router) Domain() *nodeos.Domain { return r.domain }
 
-// Thread returns the thread that runs the router's tasks.
+// Thread returns the router's first thread.
 func (r *Router) Thread() *Thread { return r.thread }
 
-// Rand returns the router's source of random numbers. On the worker or in Initialize.
-func (r *Router) Rand() *clock.Rand { return r.rand }
-
-// Reseed makes the random numbers start again from a seed. On the worker or in Configure.
-func (r *Router) Reseed(seed uint64) {
-	*r.rand = *clock.NewRand(seed, 0)
-	r.seeded = newAdditive(uint32(seed))
-}
+// Threads returns all threads.
+func (r *Router) Threads() []*Thread { return r.threads }
 
 // Host reports whether elements may use the rights of the process on the host.
 func (r *Router) Host() bool { return r.host }
@@ -348,7 +362,7 @@ func (r *Router) HandlersOf(element string) *Handlers {
 	return nil
 }
 
-// Do runs fn on the router's worker between runs of the graph and waits for it. It is for the control side.
+// Do runs fn on the router's first worker between runs of the graph, while no other worker runs the router, and waits for it. It is for the control side.
 func (r *Router) Do(fn func()) error {
 	ok := false
 	if !r.thread.worker.Call(func() { ok = r.DoHere(fn) }) || !ok {
@@ -357,16 +371,19 @@ func (r *Router) Do(fn func()) error {
 	return nil
 }
 
-// DoHere runs fn like Do for callers on the worker that are not inside a run of the graph, and returns false if the router has ended.
-func (r *Router) DoHere(fn func()) bool {
-	r.life.Lock()
-	defer r.life.Unlock()
-	if r.cleaned {
-		return false
-	}
-	r.thread.now = r.domain.Node().Clock().Now() // the worker's own time may be that of its last run
-	fn()
-	return true
+// DoHere runs fn like Do for callers on the router's first worker that are not inside a run of the graph, and returns false if the router has ended.
+func (r *Router) DoHere(fn func()) (ok bool) {
+	r.thread.alone(true, func() {
+		r.life.Lock()
+		defer r.life.Unlock()
+		if r.cleaned {
+			return
+		}
+		r.setNow()
+		fn()
+		ok = true
+	})
+	return ok
 }
 
 // Stop makes the router do nothing any more; handlers still work. It may be called from anywhere.
@@ -378,6 +395,14 @@ func (r *Router) Stop() {
 // RequestStop is how elements and handlers ask for the end: whoever took charge of stops with OnStop decides, else the
 // router stops. On the worker.
 func (r *Router) RequestStop() {
+	if len(r.threads) > 1 && r.onStop != nil { // it is another element's, which may be of another thread
+		r.thread.worker.Post(func() { r.DoHere(r.requestStop) })
+		return
+	}
+	r.requestStop()
+}
+
+func (r *Router) requestStop() {
 	if r.onStop == nil || !r.onStop() {
 		r.Stop()
 	}
@@ -401,11 +426,20 @@ func (r *Router) Done() <-chan struct{} { return r.done }
 func (r *Router) Close() {
 	r.Stop()
 	r.thread.worker.Call(func() {
-		r.cleanup()
-		if r.thread.task != nil {
-			r.thread.task.Close()
-		}
+		r.thread.alone(true, func() {
+			r.cleanup()
+			r.closeTasks()
+		})
 	})
+}
+
+// closeTasks ends the threads. No other one runs.
+func (r *Router) closeTasks() {
+	for _, t := range r.threads {
+		if t.task != nil {
+			t.task.Close()
+		}
+	}
 }
 
 // cleanup runs on the worker, or when the domain ends on its home worker.

@@ -41,7 +41,8 @@ func (e *Base) NewTask(fn func() (packets int, more bool)) *Task {
 	k.with = k
 	k.setTickets(min(max(int(DefaultTickets*e.router.share("", e.name)), 1), MaxTickets))
 	e.tasks = append(e.tasks, k)
-	e.thread.heap = grow(e.thread.heap, e.router.taskCount())
+	e.thread.tasks = append(e.thread.tasks, k)
+	e.thread.heap = grow(e.thread.heap, len(e.thread.tasks))
 	return k
 }
 

@@ -22,10 +22,15 @@ type Thread struct {
 	cache   *packet.Cache
 	task    *nodeos.Task
 	now     clock.Time
-	heap    []*Task // scheduled tasks, the least pass first
+	tasks   []*Task // all of them
+	heap    []*Task // scheduled ones, the least pass first
 	pass    uint64  // of the task that ran last
 	seq     uint64
 	outside []*Task
+	looks   []func() // at what other threads did
+	number  int      // in the router
+	rand    *clock.Rand
+	seeded  *additive // what RandomBelow draws from after Reseed
 	current *Task
 	running bool // within Run
 	wild    int  // tasks in the heap that are
@@ -44,9 +49,15 @@ const maxTaskRuns = 256
 
 // Run implements nodeos.Runnable.
 func (t *Thread) Run(b nodeos.Budget) nodeos.Used {
+	if !t.started {
+		return nodeos.Used{}
+	}
 	t.now, t.running = b.Now, true
 	for _, k := range t.outside {
 		k.Schedule()
+	}
+	for _, look := range t.looks {
+		look()
 	}
 	t.left, t.runsLeft = b.Packets, maxTaskRuns
 	for len(t.heap) > 0 && t.left > 0 && t.runsLeft > 0 {
@@ -95,6 +106,25 @@ func (t *Thread) runTask(k *Task) (n, runs int) {
 	}
 	return n, runs
 }
+
+// newThread makes the next thread of a router.
+func (r *Router) newThread(w *nodeos.Worker) *Thread {
+	t := &Thread{router: r, worker: w, cache: w.Cache(), number: len(r.threads), rand: r.rand}
+	if len(r.threads) > 0 {
+		t.rand = r.domain.Node().NewRand()
+	}
+	for range 32 {
+		t.scratch = append(t.scratch, new(packet.Batch))
+	}
+	r.threads = append(r.threads, t)
+	return t
+}
+
+// Number returns the thread's number in the router, from 0.
+func (t *Thread) Number() int { return t.number }
+
+// Look makes fn run at the beginning of each run of the thread, for what other threads do that wake Thread.Task. In Initialize.
+func (t *Thread) Look(fn func()) { t.looks = append(t.looks, fn) }
 
 // Worker returns the worker that the thread runs on.
 func (t *Thread) Worker() *nodeos.Worker { return t.worker }

@@ -22,4 +22,5 @@ import (
 	_ "github.com/janos-os/janos/click/elements/standard"
 	_ "github.com/janos-os/janos/click/elements/tcpudp"
 	_ "github.com/janos-os/janos/click/elements/test"
+	_ "github.com/janos-os/janos/click/elements/threads"
 )

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/janos-os/janos/click/lang"
@@ -20,6 +21,8 @@ it is "-", until something stops the router.
   -x, --exit-handler NAME exit with the value of the handler: 0 for true or 0, 1 for false
   -o, --output FILE       write the flattened configuration to FILE ("-": standard output)
   -q, --quit              do not run; initialize, call handlers, and stop
+  -j, --threads N         run with N threads, 1 to 256; StaticThreadSched says which elements run in
+                          which of them (default 1)
   -R, --allow-reconfigure the handler hotconfig replaces the running configuration
   -p, --port PORT         let programs call handlers on a TCP port of this host (ControlSocket); PORT+
                           takes the first free one from PORT
@@ -52,13 +55,14 @@ type options struct {
 	path          string
 	hasPath       bool
 	driver        string
+	threads       int
 	version, help bool
 	vars          map[string]string
 }
 
 // letters are the short options; a colon follows those with a value, which may be in the same word.
 var letters = map[byte]string{'e': "expression:", 'f': "file:", 'h': "handler:", 'x': "exit-handler:", 'o': "output:", 'q': "quit", 'v': "version",
-	'R': "allow-reconfigure", 'p': "port:", 'u': "unix-socket:", 't': "time", 'C': "clickpath:", 'w': "no-warnings"}
+	'R': "allow-reconfigure", 'p': "port:", 'u': "unix-socket:", 't': "time", 'j': "threads:", 'C': "clickpath:", 'w': "no-warnings"}
 
 func parseOptions(args []string) (*options, error) {
 	o := &options{vars: map[string]string{}}
@@ -161,6 +165,12 @@ func (o *options) set(name, value string) error {
 		o.path, o.hasPath = value, true
 	case "simtime":
 		o.sim = true
+	case "threads":
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > 256 {
+			return errs.New(errs.Invalid, "--threads %s, want a number from 1 to 256", value)
+		}
+		o.threads = n
 	case "driver":
 		o.driver = value
 	case "version":

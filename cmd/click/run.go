@@ -14,8 +14,8 @@ import (
 	_ "github.com/janos-os/janos/channels/all"
 	"github.com/janos-os/janos/click"
 	_ "github.com/janos-os/janos/click/elements"
-	_ "github.com/janos-os/janos/click/elements/wasm"
 	"github.com/janos-os/janos/click/elements/control"
+	_ "github.com/janos-os/janos/click/elements/wasm"
 	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/demux"
@@ -150,7 +150,7 @@ type session struct {
 
 func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, error) {
 	s := &session{next: make(chan *click.Router, 1)}
-	ns := nodeos.NodeSpec{Name: "click"}
+	ns := nodeos.NodeSpec{Name: "click", Workers: o.threads}
 	if o.sim {
 		s.clk = clock.NewVirtual(time.Unix(simStart-1, 0))
 		s.clk.Advance(time.Second) // so that the beginning is a time, and not none
@@ -163,7 +163,7 @@ func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, 
 	if s.node, err = nodeos.NewNode(ns); err != nil {
 		return nil, err
 	}
-	env := click.Env{Domain: s.node.Root(), Output: out, Stdout: stdout, Host: true}
+	env := click.Env{Domain: s.node.Root(), Output: out, Stdout: stdout, Host: true, Threads: o.threads}
 	if o.reconfigure {
 		env.Parse = func(text string) (*click.GraphSpec, error) {
 			spec, err := o.parse("hotconfig", text)

@@ -280,7 +280,7 @@ func (e *FromDump) fill(b *packet.Batch, n int) (more bool) {
 		if e.timing && !e.timeHasCome(t) {
 			return false
 		}
-		if e.sample < sampleOne && e.Router().Rand().Uint64()%sampleOne >= e.sample {
+		if e.sample < sampleOne && e.Rand().Uint64()%sampleOne >= e.sample {
 			e.have = false
 			continue
 		}

@@ -233,7 +233,7 @@ func (e *FromIPSummaryDump) fill(b *packet.Batch, n int) (more bool) {
 			return false
 		}
 		e.have--
-		if e.sample < sampleOne && e.Router().Rand().Uint64()%sampleOne >= e.sample {
+		if e.sample < sampleOne && e.Rand().Uint64()%sampleOne >= e.sample {
 			continue
 		}
 		p := e.m.build(&e.Base, e.full, e.zero)

@@ -102,7 +102,7 @@ func (m *maker) build(e *click.Base, full, zero bool) *packet.Packet {
 	b := p.Put(size)[off:]
 	clear(b)
 	if !zero {
-		rnd := e.Router().Rand()
+		rnd := e.Rand()
 		for i := min(hl+thl+len(m.payload), size); i < size; i++ {
 			b[i] = byte(rnd.Uint64())
 		}

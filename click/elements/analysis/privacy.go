@@ -56,7 +56,7 @@ func (e *AnonymizeIPAddr) Configure(a *click.Args) {
 // Initialize implements click.Initializer.
 func (e *AnonymizeIPAddr) Initialize() error {
 	for i := range e.keys {
-		e.keys[i] = e.Router().Rand().Uint64()
+		e.keys[i] = e.Rand().Uint64()
 	}
 	return nil
 }

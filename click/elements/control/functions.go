@@ -367,7 +367,7 @@ func random(e *Script, s string) (string, error) {
 	if hi < lo || hi-lo < 0 {
 		return "", errors.New("random: the range is empty or too large")
 	}
-	return strconv.FormatInt(lo+int64(e.Router().Rand().Uint64()%uint64(hi-lo+1)), 10), nil
+	return strconv.FormatInt(lo+int64(e.Rand().Uint64()%uint64(hi-lo+1)), 10), nil
 }
 
 func cat(e *Script, s string) (string, error) {

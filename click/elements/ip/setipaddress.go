@@ -102,10 +102,10 @@ func (e *SetRandIPAddress) Configure(a *click.Args) {
 // draw returns an address.
 func (e *SetRandIPAddress) draw() [4]byte {
 	if e.limit >= 0 && len(e.drawn) == e.limit {
-		return e.drawn[e.Router().RandomBelow(uint32(e.limit))]
+		return e.drawn[e.RandomBelow(uint32(e.limit))]
 	}
 	var a [4]byte
-	n := e.Router().RandomBelow(1<<16)<<16 | e.Router().RandomBelow(1<<16)
+	n := e.RandomBelow(1<<16)<<16 | e.RandomBelow(1<<16)
 	if e.size != 0 {
 		n %= e.size
 	}

@@ -59,7 +59,7 @@ func (e *Link) Configure(a *click.Args) {
 // Initialize implements click.Initializer. The link takes two numbers from the router's source and makes one of its own, so that
 // what it loses does not depend on what other elements draw while it runs.
 func (e *Link) Initialize() error {
-	r := e.Router().Rand()
+	r := e.Rand()
 	e.lane = linkmodel.NewLane(e.impairment(), clock.NewRand(r.Uint64(), r.Uint64()))
 	e.line.Init(&e.Base, e.leave, nil)
 	return nil

@@ -220,7 +220,7 @@ func (p *pattern) apply(e *rewriter, k key) (rev key, ok bool) {
 		}
 		fallthrough
 	default:
-		v = e.Router().RandomBelow(p.span)
+		v = e.RandomBelow(p.span)
 	}
 	for i := range p.failed {
 		if f := &p.failed[i]; f.table == t && f.want == first && f.removals == t.removals {

@@ -52,7 +52,7 @@ func (e *RandomBitErrors) draw() {
 		e.skip = 0
 		return
 	}
-	e.skip = int(min(math.Log(1-e.Router().Rand().Float64())/math.Log1p(-e.p), 1<<40))
+	e.skip = int(min(math.Log(1-e.Rand().Float64())/math.Log1p(-e.p), 1<<40))
 }
 
 // Act implements click.Actor.

@@ -128,7 +128,7 @@ func (e *InfiniteSource) make(b *packet.Batch, n int) int {
 	had := b.Len()
 	n = e.fill(b, n)
 	if e.random {
-		r := e.Router().Rand()
+		r := e.Rand()
 		for _, p := range b.Packets()[had:] {
 			d := p.Data()
 			for ; len(d) >= 8; d = d[8:] {

@@ -31,7 +31,7 @@ func init() {
 		{"FrontDropQueue", "1/1-2", "h/lh", "stores packets in the order of their arrival and drops the oldest",
 			"A packet that finds it full takes the place of the one that has waited longest, which goes to output 1 or is dropped. " + emptyText + fullText, queueKind{empty: true, full: true, front: true}},
 		{"MixedQueue", "1-2/1-2", "h/lh", "stores packets in the order of their arrival, those of input 1 in front of all others",
-			"Packets of input 0 that find it full are dropped; one of input 1 then takes the place of the packet that is last. " + emptyText, queueKind{empty: true}},
+			"Packets of input 0 that find it full are dropped; one of input 1 then takes the place of the packet that is last. " + emptyText, queueKind{empty: true, mixed: true}},
 	} {
 		for _, name := range strings.Fields(c.names) {
 			click.Register(click.Class{
@@ -50,6 +50,7 @@ type queueKind struct {
 	empty, full bool // has such a notifier
 	quick       bool // the empty notifier sleeps at once
 	front       bool // makes room by dropping the oldest
+	mixed       bool // input 1 puts packets in front
 }
 
 // Queue stores packets.
@@ -64,6 +65,7 @@ type Queue struct {
 	vain      int // pulls in a row that found nothing
 	empty     click.Notifier
 	room      click.Notifier
+	cross     *crossing // instead of the ring, where another thread pushes
 }
 
 const (
@@ -80,6 +82,10 @@ func (e *Queue) Configure(a *click.Args) {
 
 // Initialize implements click.Initializer.
 func (e *Queue) Initialize() error {
+	if e.cross != nil {
+		e.cross.init(e)
+		return nil
+	}
 	e.ring = make([]*packet.Packet, e.capacity)
 	e.room.Set(e.capacity > 0)
 	return nil
@@ -91,19 +97,48 @@ func (e *Queue) Inherit(old click.Element) error {
 	if !ok {
 		return nil
 	}
-	for o.n > 0 && e.n < len(e.ring) {
-		e.ring[e.n] = o.take()
-		e.n++
+	for o.Len() > 0 && e.Room() > 0 {
+		e.put(o.take())
 	}
-	e.highwater, e.drops = max(o.highwater, e.n), o.drops+uint64(o.n)
+	high, drops := o.marks()
+	e.setMarks(max(high, e.Len()), drops+uint64(o.Len()))
 	e.notify()
 	return nil
 }
 
+// put stores a packet, for which there is room.
+func (e *Queue) put(p *packet.Packet) {
+	if e.cross != nil {
+		e.cross.put(p)
+		return
+	}
+	e.ring[(e.head+e.n)%len(e.ring)] = p
+	e.n++
+}
+
+// marks returns the high-water mark and the count of drops.
+func (e *Queue) marks() (highwater int, drops uint64) {
+	if e.cross != nil {
+		return int(e.cross.highwater.Load()), e.cross.drops.Load()
+	}
+	return e.highwater, e.drops
+}
+
+func (e *Queue) setMarks(highwater int, drops uint64) {
+	if e.cross != nil {
+		e.cross.highwater.Store(uint64(highwater))
+		e.cross.drops.Store(drops)
+		return
+	}
+	e.highwater, e.drops = highwater, drops
+}
+
 // Reconfigure implements click.Reconfigurer.
 func (e *Queue) Reconfigure(from click.Element) error {
-	e.capacity = from.(*Queue).capacity
-	e.resize()
+	e.Alone(func() {
+		e.capacity = from.(*Queue).capacity
+		e.resize()
+	})
 	return nil
 }
 
@@ -111,13 +146,16 @@ func (e *Queue) Reconfigure(from click.Element) error {
 func (e *Queue) Cleanup() { e.clear() }
 
 func (e *Queue) clear() {
-	for e.n > 0 {
+	for e.Len() > 0 {
 		e.Cache().Free(e.take())
 	}
 }
 
 // take removes the first packet.
 func (e *Queue) take() *packet.Packet {
+	if e.cross != nil {
+		return e.cross.take()
+	}
 	p := e.ring[e.head]
 	e.ring[e.head] = nil
 	if e.head++; e.head == len(e.ring) {
@@ -141,6 +179,10 @@ func (e *Queue) takeLast() *packet.Packet {
 
 // Push implements click.Pusher. Input 1 puts packets in front.
 func (e *Queue) Push(port int, b *packet.Batch) {
+	if e.cross != nil {
+		e.cross.push(b)
+		return
+	}
 	pk := b.Packets()
 	if port == 1 {
 		e.pushFront(pk)
@@ -209,6 +251,10 @@ func (e *Queue) drop(p *packet.Packet) {
 
 // notify tells both sides what became of the queue.
 func (e *Queue) notify() {
+	if e.cross != nil {
+		e.cross.notify()
+		return
+	}
 	e.room.Set(e.n < len(e.ring))
 	if e.n > 0 {
 		e.vain = 0
@@ -218,6 +264,10 @@ func (e *Queue) notify() {
 
 // Pull implements click.Puller.
 func (e *Queue) Pull(_ int, b *packet.Batch, n int) {
+	if e.cross != nil {
+		e.cross.pull(b, n)
+		return
+	}
 	n = min(n, e.n)
 	for range n {
 		b.Append(e.take())
@@ -251,22 +301,35 @@ func (e *Queue) FullNotifier(int) *click.Notifier {
 }
 
 // Room implements click.Storer.
-func (e *Queue) Room() int { return len(e.ring) - e.n }
+func (e *Queue) Room() int {
+	if e.cross != nil {
+		return e.cross.room()
+	}
+	return len(e.ring) - e.n
+}
 
-// Len returns how many packets are in the queue. On the worker.
-func (e *Queue) Len() int { return e.n }
+// Len returns how many packets are in the queue. On the element's thread.
+func (e *Queue) Len() int {
+	if e.cross != nil {
+		return e.cross.len()
+	}
+	return e.n
+}
 
 // AddHandlers implements click.HandlerAdder.
 func (e *Queue) AddHandlers(h *click.Handlers) {
-	h.Read("length", func() string { return strconv.Itoa(e.n) })
-	h.Read("highwater_length", func() string { return strconv.Itoa(e.highwater) })
-	h.Count("drops", &e.drops)
-	h.Write("reset_counts", func(string) error { e.drops, e.highwater = 0, e.n; return nil })
+	h.Read("length", func() string { return strconv.Itoa(e.Len()) })
+	h.Read("highwater_length", func() string { high, _ := e.marks(); return strconv.Itoa(high) })
+	h.Read("drops", func() string { _, n := e.marks(); return strconv.FormatUint(n, 10) })
+	h.Write("reset_counts", func(string) error { e.Alone(func() { e.setMarks(e.Len(), 0) }); return nil })
 	h.Write("reset", func(string) error {
-		e.drops += uint64(e.n)
-		e.clear()
-		e.empty.Sleep()
-		e.room.Set(e.capacity > 0)
+		e.Alone(func() {
+			high, drops := e.marks()
+			e.setMarks(high, drops+uint64(e.Len()))
+			e.clear()
+			e.empty.Sleep()
+			e.notify()
+		})
 		return nil
 	})
 	h.Keyword("capacity", "CAPACITY", func() string { return strconv.Itoa(e.capacity) })
@@ -275,6 +338,11 @@ func (e *Queue) AddHandlers(h *click.Handlers) {
 // resize makes the ring as large as the capacity says. What does not fit is dropped from the end, or from the front where the queue makes
 // room there.
 func (e *Queue) resize() {
+	if e.cross != nil {
+		e.cross.resize()
+		e.cross.notify()
+		return
+	}
 	for e.n > e.capacity {
 		if e.kind.front {
 			e.drop(e.take())

@@ -52,7 +52,7 @@ func (e *RandomSample) Act(b *packet.Batch) {
 	if !e.active {
 		return
 	}
-	r := e.Router().Rand()
+	r := e.Rand()
 	b.Keep(func(p *packet.Packet) bool {
 		if r.Float64() >= e.pass {
 			e.ForwardOne(1, p)

@@ -141,7 +141,7 @@ func (e *RED) drop(length int) bool {
 	} else {
 		p = 1
 	}
-	if p == 0 || e.Router().Rand().Float64() >= p {
+	if p == 0 || e.Rand().Float64() >= p {
 		return false
 	}
 	e.since = 0

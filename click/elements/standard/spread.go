@@ -61,7 +61,7 @@ func (e *RandomSwitch) Configure(a *click.Args) { a.Parse() }
 // Push implements click.Pusher.
 func (e *RandomSwitch) Push(_ int, b *packet.Batch) {
 	var ports [packet.MaxBatch]uint16
-	r := e.Router().Rand()
+	r := e.Rand()
 	for i := range b.Len() {
 		ports[i] = uint16(r.IntN(e.Outputs()))
 	}

@@ -227,7 +227,7 @@ func (e *Wasm) Push(port int, b *packet.Batch) {
 	}
 	e.Thread().Worker().Touch(e.meter)
 	var ports [packet.MaxBatch]uint16
-	random := e.Router().Rand().Uint64()
+	random := e.Rand().Uint64()
 	in := &e.p.In
 	in.Input, in.TimeNS = uint32(port), uint64(e.Now())
 	n := 0
