@@ -4,10 +4,7 @@ import (
 	_ "embed"
 	"encoding/binary"
 	"fmt"
-	"runtime"
-	"slices"
 	"strconv"
-	"time"
 
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
@@ -348,37 +345,4 @@ func openVMChurn(e *Env) (Trial, error) {
 			return nil
 		}})
 	return t, nil
-}
-
-// kills measures how long it takes until a process that was killed is gone.
-func (k *talkers) kills(r *Round) error {
-	const kills = 200
-	if err := k.start(3, nil, nil, nil, nil); err != nil {
-		return err
-	}
-	beside := k.isos[len(k.isos)-1]
-	took := make([]time.Duration, 0, kills)
-	for range kills {
-		if err := k.start(3, nil, nil, nil, nil); err != nil {
-			return err
-		}
-		iso := k.isos[len(k.isos)-1]
-		k.isos = k.isos[:len(k.isos)-1]
-		for iso.Account().Use(resctl.Fuel) == 0 { // until it runs
-			runtime.Gosched()
-		}
-		begin := k.e.Clock.Now()
-		iso.Kill(nil)
-		<-iso.Done()
-		took = append(took, k.e.Clock.Now().Sub(begin))
-		if err := iso.Account().Close(); err != nil {
-			return err
-		}
-	}
-	slices.Sort(took)
-	r.Add("killed after, p50", "us", float64(took[kills/2].Nanoseconds())/1000)
-	r.Add("killed after, p99", "us", float64(took[kills*99/100].Nanoseconds())/1000)
-	beside.Kill(nil)
-	<-beside.Done()
-	return nil
 }
