@@ -6,7 +6,7 @@ VERSION   := $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 LDFLAGS   := -s -w -X main.version=$(VERSION)
 export CGO_ENABLED := 0
 
-.PHONY: build demo test race bench lint generate cross fuzz soak clean
+.PHONY: build demo test race bench lint generate cross fuzz soak churn clean
 
 build: ## static binaries in bin/, and links under which click is one of its tools
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -38,6 +38,9 @@ fuzz: ## every fuzz target for FUZZTIME (default 10s)
 
 soak: build ## the demo, again and again: ROUNDS times (default 10)
 	@for i in $$(seq $(or $(ROUNDS),10)); do echo "round $$i"; bin/janos demo examples/first-network || exit 1; done
+
+churn: ## 100,000 isolates and 100,000 protocols come and go, and leave nothing
+	$(GO) test -timeout 30m -run 'Churn' ./vm ./ee/ants -args -long
 
 clean:
 	rm -rf bin demo-out
