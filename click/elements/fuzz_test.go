@@ -32,6 +32,7 @@ t[8] -> IPInputCombo(1) -> Discard; w[8] -> o :: IPOutputCombo(0, 1.2.3.4, 100) 
 t[9] -> CheckARPHeader(14, VERBOSE true) -> ARPPrint(x, ETHER true) -> VLANDecap -> VLANEncap(ANNO, NATIVE_VLAN 1) -> EtherMirror -> EtherRewrite(1:1:1:1:1:1, 2:2:2:2:2:2) -> StripEtherVLANHeader -> MarkMACHeader(2, 14) -> EnsureEther -> EtherVLANEncap(1, 1:1:1:1:1:1, 2:2:2:2:2:2, ANNO) -> StoreEtherAddress(1:1:1:1:1:1, 20) -> sw :: EtherSwitch -> Discard; t[10] -> [1] sw [1] -> Discard; t[11] -> MarkIPHeader(14) -> EnsureEther -> Discard;
 w[9] -> IPReassembler -> IPFragmenter(28) -> IPReassembler(HIMEM 5000, MAX_MTU_ANNO 20) -> Discard;
 t[12] -> nd :: IP6NDAdvertiser(::/0 2:0:0:0:0:1) -> Discard; t[13] -> [1] ns :: IP6NDSolicitor(::1, 2:0:0:0:0:1) -> Discard; t[14] -> CheckIP6Header -> s6 :: Tee; t[15] -> MarkIP6Header -> s6;
+s6[3] -> ProtocolTranslator64 -> Discard; w[11] -> ProtocolTranslator46(64:ff9b::/96) -> ProtocolTranslator64(64:ff9b::/96) -> Discard;
 s6[0] -> DecIP6HLIM -> SetIP6DSCP(1) -> IP6Mirror -> IP6Print(x) -> [0] ns; s6[1] -> ICMP6Error(::1, toobig) -> Discard; s6[2] -> GetIP6Address(24) -> LookupIP6Route(::/0 0) -> UDPIP6Encap(::1, 1, DST_ANNO, 2) -> ICMP6Error(::1, unreachable) -> Discard;
 w[10] -> ICMPPingSource(1.2.3.4, 10.0.0.1, VERBOSE false) -> Discard;
 t[5] -> MarkIPHeader(30) -> v :: Tee -> ICMPError(10.0.0.1, redirect) -> Discard; v[1] -> IPFragmenter(68) -> Discard;
