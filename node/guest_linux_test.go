@@ -194,6 +194,17 @@ func TestGuestThatFails(t *testing.T) {
 			}
 		}
 	}
+	// Without the right to out-channels the execution environment is refused one, and returns that.
+	s, err := Parse("g.yaml", []byte(strings.Replace(head, "guest: ", "rights: [new-task, new-in-channel]\n    guest: ", 1)+"{code: ../examples/guest-ee/guests/ee.wasm, ports: [{protocol: l/udp}]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	poor, err := Start(s, Env{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer poor.Close()
+	ended(t, poor, `"exit":-5`)
 	n, err := start("../examples/guest-ee/guests/upper.wasm", false) // it has no channels, and returns an error
 	if err != nil {
 		t.Fatal(err)
@@ -202,15 +213,24 @@ func TestGuestThatFails(t *testing.T) {
 	for _, d := range n.OS().Root().Children() {
 		<-d.Done()
 	}
+	ended(t, n, `"cause":"returned"`)
+}
+
+// ended waits until an event tells that a guest has ended, with something in it.
+func ended(t *testing.T, n *Node, with string) {
+	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; {
 		lines, _, changed := n.Events().Since(0)
-		if strings.Contains(string(bytes.Join(lines, nil)), `"guest-ended"`) {
-			break
+		if all := string(bytes.Join(lines, nil)); strings.Contains(all, `"guest-ended"`) {
+			if !strings.Contains(all, with) {
+				t.Errorf("it is told: %s, want %s", all, with)
+			}
+			return
 		}
 		select {
 		case <-changed:
 		case <-time.After(time.Until(end)):
-			t.Fatalf("it is not told: %s", lines)
+			t.Fatalf("its end is not told: %s", lines)
 		}
 	}
 }

@@ -1,12 +1,10 @@
 package node
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestProgramOfDomain runs an unmodified program as what a domain does: it sees the domain's files, its lines are logged, and its end is told and ends the domain.
@@ -35,20 +33,7 @@ func TestProgramOfDomain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	for end := time.Now().Add(20 * time.Second); ; {
-		lines, _, changed := n.Events().Since(0)
-		if all := string(bytes.Join(lines, nil)); strings.Contains(all, `"guest-ended"`) {
-			if !strings.Contains(all, `"cause":"returned"`) && !strings.Contains(all, `"cause":"exit"`) || !strings.Contains(all, `"exit":0`) {
-				t.Errorf("it is told: %s", all)
-			}
-			break
-		}
-		select {
-		case <-changed:
-		case <-time.After(time.Until(end)):
-			t.Fatalf("its end is not told: %s", lines)
-		}
-	}
+	ended(t, n, `"exit":0`)
 	if b, err := os.ReadFile(filepath.Join(dir, "in.txt.count")); err != nil || string(b) != "3\n" {
 		t.Errorf("it has written %q, %v", b, err)
 	}

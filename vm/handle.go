@@ -200,6 +200,28 @@ func (i *Isolate) Narrow(id Handle, rights Rights) (Handle, error) {
 	return n, nil
 }
 
+// Give gives another isolate of the engine a handle of what id names, made from id. It takes MayGrant. Errors are those of Get, and errs.Limit where the other
+// isolate has no room.
+func (i *Isolate) Give(id Handle, to *Isolate) (Handle, error) {
+	if to.e != i.e {
+		return 0, errs.New(errs.Invalid, "vm: isolate %s: %s is of another engine", i.spec.Name, to.spec.Name)
+	}
+	s := &i.e.handles
+	g, err := s.grant(i, id)
+	if err != nil {
+		return 0, err
+	}
+	n, err := s.land(to, g)
+	if err != nil {
+		s.lose(g)
+		return 0, err
+	}
+	if n == 0 {
+		return 0, errs.New(errs.Dead, "vm: isolate %s: handle %d was revoked", i.spec.Name, id)
+	}
+	return n, nil
+}
+
 // Revoke ends all handles that were made from one, in whatever isolates and messages they are; the handle itself stays. Lookups that begin later find
 // them revoked; kernel calls that have found an object before go on. It returns how many it ended.
 func (i *Isolate) Revoke(id Handle) (int, error) {

@@ -183,6 +183,7 @@ var NOCalls = []Call{
 	{Name: "wait", Params: 3, Result: true, Fuel: 500},                           // events, n, timeout_us
 	{Name: "isolate_new", Params: 3, Result: true, Fuel: 20000, Process: true},   // domain, memory, handles
 	{Name: "isolate_load", Params: 4, Result: true, Fuel: 50000, Process: true},  // isolate, code, len, kind
+	{Name: "isolate_give", Params: 2, Result: true, Fuel: 1000, Process: true},   // isolate, h
 	{Name: "isolate_serve", Params: 5, Result: true, Fuel: 50000, Process: true}, // isolate, code, in, out, fuel
 }
 

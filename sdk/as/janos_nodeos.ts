@@ -18,7 +18,7 @@ export const NO_TUPLES_MAX: u32 = 8; // most tuples of a key
 export const NO_LOG_MAX: u32 = 256; // bytes of a log line that are kept
 
 // An address and port, and a hardware address where the link has them.
-export const NO_ADDRESS_SIZE: usize = 32;
+export const NO_SIZEOF_ADDRESS: usize = 32;
 export const NO_ADDRESS_ADDR: usize = 0; // u8[16]: network order; IPv4 in the first 4
 export const NO_ADDRESS_PORT: usize = 16; // u16
 export const NO_ADDRESS_FAMILY: usize = 18; // u8: 4 or 6; 0: none
@@ -27,7 +27,7 @@ export const NO_ADDRESS_HW: usize = 20; // u8[6]: hardware address of the neighb
 export const NO_ADDRESS_RESERVED: usize = 26; // u8[6]: zero
 
 // The block of one packet, whose bytes are in the window of the call.
-export const NO_PACKET_SIZE: usize = 56;
+export const NO_SIZEOF_PACKET: usize = 56;
 export const NO_PACKET_OFFSET: usize = 0; // u32: where its bytes begin in the window
 export const NO_PACKET_LENGTH: usize = 4; // u32: bytes of the packet
 export const NO_PACKET_CAPTURED: usize = 8; // u32: how many of them are in the window; to send, all are
@@ -36,14 +36,14 @@ export const NO_PACKET_TIME_NS: usize = 16; // u64: when it came, on the host's 
 export const NO_PACKET_REMOTE: usize = 24; // address: who sent it; or where to send it, where family 0 stands for the channel's own destination
 
 // One condition of a demultiplexing key, see docs/nodeos.md.
-export const NO_TUPLE_SIZE: usize = 36;
+export const NO_SIZEOF_TUPLE: usize = 36;
 export const NO_TUPLE_OFFSET: usize = 0; // u16: from the payload of the port's topmost protocol
 export const NO_TUPLE_LENGTH: usize = 2; // u16: bytes, at most 16
 export const NO_TUPLE_VALUE: usize = 4; // u8[16]
 export const NO_TUPLE_MASK: usize = 20; // u8[16]: which bits of value count
 
 // What in-channel is wanted. Zeros are defaults.
-export const NO_IN_SIZE: usize = 312;
+export const NO_SIZEOF_IN: usize = 312;
 export const NO_IN_SIZE: usize = 0; // u32: sizeof(struct no_in)
 export const NO_IN_QUOTA: usize = 4; // u32: packets held, 0: 64
 export const NO_IN_SNAP: usize = 8; // u32: bytes of each that are kept, 0: 1536
@@ -54,7 +54,7 @@ export const NO_IN_TUPLES: usize = 22; // u16: used entries of tuple; the port h
 export const NO_IN_TUPLE: usize = 24; // tuple[8]
 
 // What out-channel is wanted. Zeros are defaults.
-export const NO_OUT_SIZE: usize = 56;
+export const NO_SIZEOF_OUT: usize = 56;
 export const NO_OUT_SIZE: usize = 0; // u32: sizeof(struct no_out)
 export const NO_OUT_QUOTA: usize = 4; // u32: packets that wait to be sent, 0: 64
 export const NO_OUT_SNAP: usize = 8; // u32: most bytes of each, 0: 1536
@@ -64,7 +64,7 @@ export const NO_OUT_BIT_RATE: usize = 16; // u64: bits per second, 0: any number
 export const NO_OUT_REMOTE: usize = 24; // address: where packets go that do not say; family 0: all say
 
 // What domain is wanted. A limit of 0 is none of its own, no_nothing refuses everything; those of the domains above hold besides.
-export const NO_DOMAIN_SIZE: usize = 80;
+export const NO_SIZEOF_DOMAIN: usize = 80;
 export const NO_DOMAIN_SIZE: usize = 0; // u32: sizeof(struct no_domain)
 export const NO_DOMAIN_SHARE: usize = 4; // u32: weight in processor time, 0: 100
 export const NO_DOMAIN_CPU_NS: usize = 8; // u64: nanoseconds of processor time a second
@@ -75,14 +75,14 @@ export const NO_DOMAIN_LOADS: usize = 40; // u64: loads of code a second
 export const NO_DOMAIN_NAME: usize = 48; // u8[32]: ASCII, zero padded, unique below the domain above
 
 // One resource of a domain.
-export const NO_USAGE_SIZE: usize = 32;
+export const NO_SIZEOF_USAGE: usize = 32;
 export const NO_USAGE_USE: usize = 0; // u64: held now, or consumed since it was made
 export const NO_USAGE_PEAK: usize = 8; // u64: most that was held
 export const NO_USAGE_LIMIT: usize = 16; // u64: 0: none of its own
 export const NO_USAGE_DROPS: usize = 24; // u64: what this limit refused
 
 // How a domain is.
-export const NO_DOMAIN_STATUS_SIZE: usize = 176;
+export const NO_SIZEOF_DOMAIN_STATUS: usize = 176;
 export const NO_DOMAIN_STATUS_STATE: usize = 0; // u32: 0 active, 1 terminating, 2 dead
 export const NO_DOMAIN_STATUS_REASON: usize = 4; // u32: error kind of why it ends; 0: it does not
 export const NO_DOMAIN_STATUS_SHARE: usize = 8; // u32: weight in processor time
@@ -94,7 +94,7 @@ export const NO_DOMAIN_STATUS_FRAMES: usize = 112; // usage: frames of packets
 export const NO_DOMAIN_STATUS_LOADS: usize = 144; // usage: loads of code
 
 // Counters of a channel since it was made.
-export const NO_CHANNEL_STATUS_SIZE: usize = 64;
+export const NO_SIZEOF_CHANNEL_STATUS: usize = 64;
 export const NO_CHANNEL_STATUS_PACKETS: usize = 0; // u64: accepted, or sent
 export const NO_CHANNEL_STATUS_BYTES: usize = 8; // u64: of these
 export const NO_CHANNEL_STATUS_FULL: usize = 16; // u64: dropped: no room
@@ -106,12 +106,12 @@ export const NO_CHANNEL_STATUS_HELD: usize = 56; // u32: that wait now
 export const NO_CHANNEL_STATUS_CLOSED: usize = 60; // u32: 1 if the channel is closed
 
 // Something that a process waits for.
-export const NO_EVENT_SIZE: usize = 8;
+export const NO_SIZEOF_EVENT: usize = 8;
 export const NO_EVENT_H: usize = 0; // i32: a channel, timer, isolate or domain
 export const NO_EVENT_READY: usize = 4; // u32: written: what is, of no_receive, no_send, no_fired, no_ended
 
 // When a timer fires.
-export const NO_TIMER_SIZE: usize = 16;
+export const NO_SIZEOF_TIMER: usize = 16;
 export const NO_TIMER_AT_NS: usize = 0; // u64: on the host's clock
 export const NO_TIMER_EVERY_NS: usize = 8; // u64: and then again after so long; 0: once. At least 100000
 
@@ -194,6 +194,10 @@ export declare function no_isolate_new(domain: i32, memory: u32, handles: u32): 
 // passes a module through the gate, at the cost of the isolate's domain, and returns the handle of its code. Error 2: it is no module; 16: the gate refuses it. Costs 50000 units of fuel.
 @external("janos_nodeos", "isolate_load")
 export declare function no_isolate_load(isolate: i32, code: usize, len: u32, kind: u32): i32;
+
+// gives an isolate a handle made from h, and returns its number there. In an isolate that has had none they are 1, 2, 3 and so on, so that a handler can know them. Costs 1000 units of fuel.
+@external("janos_nodeos", "isolate_give")
+export declare function no_isolate_give(isolate: i32, h: i32): i32;
 
 // from now on evaluates a handler once for each packet that comes to the in-channel, of the isolate's domain, with at most so much fuel (0: 100,000); what it forwards goes to the out-channel, 0: nowhere. After 16 faults in a row the isolate is ended. Costs 50000 units of fuel.
 @external("janos_nodeos", "isolate_serve")

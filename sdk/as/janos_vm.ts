@@ -9,7 +9,7 @@ export const VM_MAY_END: u32 = 4; // right to end, suspend, resume, and set limi
 export const VM_MAY_GRANT: u32 = 8; // right to pass it on
 
 // How an isolate is.
-export const VM_STATUS_SIZE: usize = 16;
+export const VM_SIZEOF_STATUS: usize = 16;
 export const VM_STATUS_STATE: usize = 0; // u32: 0 new, 1 started, 2 exiting, 3 terminated
 export const VM_STATUS_CAUSE: usize = 4; // u32: why it ends, see docs/isolates.md; 0: it does not
 export const VM_STATUS_CODE: usize = 8; // u32: exit code

@@ -246,6 +246,12 @@ int32_t no_isolate_new(int32_t domain, uint32_t memory, uint32_t handles);
 __attribute__((import_module("janos_nodeos"), import_name("isolate_load")))
 int32_t no_isolate_load(int32_t isolate, const void *code, uint32_t len, uint32_t kind);
 
+/* gives an isolate a handle made from h, and returns its number there. In an isolate that
+ * has had none they are 1, 2, 3 and so on, so that a handler can know them. Costs 1000 units
+ * of fuel. */
+__attribute__((import_module("janos_nodeos"), import_name("isolate_give")))
+int32_t no_isolate_give(int32_t isolate, int32_t h);
+
 /* from now on evaluates a handler once for each packet that comes to the in-channel, of the
  * isolate's domain, with at most so much fuel (0: 100,000); what it forwards goes to the
  * out-channel, 0: nowhere. After 16 faults in a row the isolate is ended. Costs 50000 units

@@ -35,6 +35,7 @@ var calls = map[string]vm.GuestCall{
 	"wait":           callWait,
 	"isolate_new":    callIsolateNew,
 	"isolate_load":   callIsolateLoad,
+	"isolate_give":   callIsolateGive,
 	"isolate_serve":  callIsolateServe,
 }
 

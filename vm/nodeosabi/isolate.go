@@ -92,6 +92,15 @@ func callIsolateLoad(in *vm.Instance, s []uint64) (int, error) {
 	return int(h), err // the isolate releases the code
 }
 
+func callIsolateGive(in *vm.Instance, s []uint64) (int, error) {
+	iso, _, err := isolateOf(in, s[0], vm.MayUse)
+	if err != nil {
+		return 0, err
+	}
+	h, err := in.Isolate().Give(vm.Handle(uint32(s[1])), iso)
+	return int(h), err
+}
+
 func callIsolateServe(in *vm.Instance, s []uint64) (int, error) {
 	iso, _, err := isolateOf(in, s[0], vm.MayUse)
 	if err != nil {

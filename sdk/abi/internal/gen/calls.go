@@ -284,7 +284,7 @@ func (c *Calls) AssemblyScript() map[string][]byte {
 		}
 		for _, st := range m.Structs {
 			p("\n// %s\n", st.Text)
-			p("export const %s%s_SIZE: usize = %d;\n", up, strings.ToUpper(st.Name), st.size)
+			p("export const %sSIZEOF_%s: usize = %d;\n", up, strings.ToUpper(st.Name), st.size)
 			for _, f := range st.Fields {
 				t := f.Type
 				if f.Count > 0 {

@@ -365,6 +365,36 @@ PART serve(void)
 	return 0;
 }
 
+/* A handler that uses calls itself: it was given an in-channel and an out-channel, which are its handles 1 and 2. */
+PART caller(void)
+{
+	int32_t in = open_in(args.domain, "c", 0), out = open_out(args.domain), d, i, c, from, side;
+	struct no_domain spec = named("caller");
+	struct no_event ev;
+
+	WANT(in > 0 && out > 0);
+	int32_t r = get_code(in, out);
+
+	if (r)
+		return r;
+	d = no_domain_new(args.domain, &spec);
+	from = open_in(d, "h", 0);
+	side = open_in(d, "nobody sends it", 4);
+	i = no_isolate_new(d, 0, 2);
+	c = no_isolate_load(i, code, code_len, NO_HANDLER);
+	WANT(d > 0 && from > 0 && side > 0 && i > 0 && c > 0);
+	WANT(no_isolate_give(i, side) == 1 && no_isolate_give(i, out) == 2);
+	WANT(no_isolate_give(i, in) == -6 && no_isolate_give(in, side) == -2 && no_isolate_give(i, 12345) == -3);
+	WANT(no_isolate_serve(i, c, from, 0, 50000) == 0);
+	WANT(ready(out, in) == 1);
+	WANT(vm_handle_revoke(side) == 1); /* it has it no more */
+	WANT(ready(out, in) == 1);
+	WANT(no_domain_end(d) == 0);
+	ev.h = i;
+	WANT(no_wait(&ev, 1, NO_FOREVER) == 1 && ev.ready == NO_ENDED);
+	return 0;
+}
+
 /* As many things as there may be. All of it goes when we go. */
 PART storm(void)
 {
@@ -473,6 +503,8 @@ VM_RUN
 		return child();
 	case 'h':
 		return serve();
+	case 'k':
+		return caller();
 	case 's':
 		return storm();
 	case 'z':
