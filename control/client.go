@@ -15,6 +15,7 @@ import (
 	"github.com/janos-os/janos/ee/ants/routing"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/node"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 // maxLine bounds a line of a stream.
@@ -120,6 +121,11 @@ func (c *Client) Domains(ctx context.Context) (ds []node.DomainState, err error)
 // Pools returns the memory pools of the node file.
 func (c *Client) Pools(ctx context.Context) (ps []node.PoolState, err error) {
 	return ps, c.get(ctx, "/v1/pools", &ps)
+}
+
+// Jails returns how the node's jails are.
+func (c *Client) Jails(ctx context.Context) (js []jail.Status, err error) {
+	return js, c.get(ctx, "/v1/jails", &js)
 }
 
 // Config returns the node file as it is now.

@@ -141,6 +141,7 @@ func (s *Server) routes() http.Handler {
 	post("/v1/handler", s.writeHandler)
 	get("/v1/links", func(*http.Request) (any, error) { return s.node.LinkStates(), nil })
 	get("/v1/pools", func(*http.Request) (any, error) { return s.node.PoolStates(), nil })
+	get("/v1/jails", func(*http.Request) (any, error) { return s.node.Jails(), nil })
 	get("/v1/domains", func(*http.Request) (any, error) { return s.node.DomainStates(), nil })
 	post("/v1/reload", s.reload)
 	post("/v1/confirm", func(*http.Request) (any, error) { return s.node.Confirm() })

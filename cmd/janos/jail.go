@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -86,4 +88,21 @@ func probeJail() probe.Result {
 		r.Remedy = "start nodes as root, or allow user namespaces"
 	}
 	return r
+}
+
+func printJails(w io.Writer, js []jail.Status) {
+	fmt.Fprintln(w, "jail\tprocess\tstarts\tdeaths\ttime\tkept in by\tthe last one ended because")
+	for _, j := range js {
+		pid, by := "none", ""
+		if j.Alive {
+			pid = fmt.Sprint(j.PID)
+		}
+		if s := j.Sealed; s != nil {
+			by = fmt.Sprintf("%d calls, namespaces %s, root %s, user %d", s.Calls, strings.Join(s.Namespaces, " "), s.Root, s.User)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\t%s\t%s\n", j.Name, pid, j.Starts, j.Deaths, time.Duration(j.CPU).Round(time.Millisecond), by, j.Last)
+		if j.Sealed != nil && len(j.Sealed.Missing) > 0 {
+			fmt.Fprintf(w, "  without %s\n", strings.Join(j.Sealed.Missing, "; "))
+		}
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/janos-os/janos/control"
 	"github.com/janos-os/janos/node"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -97,6 +98,7 @@ frames: 1024
 links:
   - {name: a, device: s1, options: {addr: 10.0.0.1/24, mac: "02:00:00:00:00:01"}}
   - {name: b, device: s2, options: {addr: 10.0.1.1/24, mac: "02:00:00:00:01:01"}}
+jails: [{name: j, hang: 1m0s}]
 pools: [{name: big, limit: 1000000, deadline: 2s}, {name: part, parent: big}]
 domains:
   - name: d
@@ -153,6 +155,7 @@ func TestShapeOfJSON(t *testing.T) {
 		{"links", show("links"), &[]node.LinkState{}},
 		{"domains", show("domains"), &[]node.DomainState{}},
 		{"pools", show("pools"), &[]node.PoolState{}},
+		{"jails", show("jails"), &[]jail.Status{}},
 		{"threads", show("threads"), &threads{}},
 		{"accounts", show("accounts"), &[]control.Account{}},
 		{"runtime", show("runtime"), &control.GraphRuntime{}},
@@ -175,6 +178,7 @@ func TestShowTables(t *testing.T) {
 		"links":   {"link  interface  asked  driver  state  opened  why\n", "a     s1         auto   mem     up     1       \n"},
 		"domains": {"node/big/part/d", "10s ", "part  n1/d\n", "rights: new-task, new-fd, new-in-channel, new-out-channel\n", "files: 0 open", "0/100"},
 		"pools":   {"node/big/part", "node/big ", "0/1000000", "2s", "node/big/part/d\n"},
+		"jails":   {"namespaces mnt net pid ipc uts", "\nj "},
 		"threads": {"worker  turns  own time\n", "link a"},
 		"config":  {"node: \"n1\"\n", "cut-through:\n", "    pool: \"part\"\n", "graph: |\n"},
 		"status":  {"the start is undone in "},

@@ -68,6 +68,10 @@ node gave it.`,
 		ps, err := c.Pools(ctx)
 		return ps, func(w io.Writer) { printPools(w, ps) }, err
 	})
+	add("jails", "Jails: worker processes, what keeps them in, how they ended", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
+		js, err := c.Jails(ctx)
+		return js, func(w io.Writer) { printJails(w, js) }, err
+	})
 	add("threads", "Workers, and the runs of every task of every domain", cobra.NoArgs, func(ctx context.Context, c *control.Client, _ []string, _ io.Writer) (any, func(io.Writer), error) {
 		s, err := c.Status(ctx)
 		t := threads{s.Workers, s.Domains}
@@ -276,6 +280,9 @@ func printANTS(w io.Writer, a *control.ANTS) {
 			engine := "interpreted"
 			if cl.Compiled {
 				engine = "compiled"
+			}
+			if p.Jail != "" {
+				engine = "jail " + p.Jail
 			}
 			fmt.Fprintf(w, "\t%s\t\t\t%d\t%d\t%d\t%d\t%d\t%s\n", cl.Name, cl.Counts.Evaluated, cl.Counts.Forwarded, cl.Counts.Delivered, cl.Counts.Faults, cl.Counts.Fuel, engine)
 		}
