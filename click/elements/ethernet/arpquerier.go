@@ -205,18 +205,21 @@ func (e *ARPQuerier) resolve(p *packet.Packet) *[6]byte {
 		return nil
 	}
 	k := p.Anno.Dst.As4()
-	switch {
-	case k == [4]byte{255, 255, 255, 255} || k == e.bcast:
-		return &broadcastEther
-	case k[0]>>4 == 14: // RFC 1112 section 6.4
-		e.multi = [6]byte{1, 0, 0x5e, k[1] & 0x7f, k[2], k[3]}
-		return &e.multi
-	case k == [4]byte{}:
-		e.drop(p, dropNoAddr)
-		return nil
+	n := e.t.last
+	if n == nil || n.addr != k {
+		switch {
+		case k == [4]byte{255, 255, 255, 255} || k == e.bcast:
+			return &broadcastEther
+		case k[0]>>4 == 14: // RFC 1112 section 6.4
+			e.multi = [6]byte{1, 0, 0x5e, k[1] & 0x7f, k[2], k[3]}
+			return &e.multi
+		case k == [4]byte{}:
+			e.drop(p, dropNoAddr)
+			return nil
+		}
+		n = e.t.enter(k)
 	}
 	now := e.Now()
-	n := e.t.enter(k)
 	if e.t.known(n, now) {
 		if e.poll > 0 && now.Sub(n.since) >= e.poll && (!n.asked || now.Sub(n.askedAt) >= queryPause) {
 			dst := n.ether
