@@ -315,6 +315,9 @@ func (e *ToHost) Initialize() error {
 	if e.to == nil {
 		return errors.New("there is no FromHost for " + e.name)
 	}
+	if e.to.Thread() != e.Thread() {
+		return fmt.Errorf("FromHost(%s) is run by another thread; name the same one for both with StaticThreadSched", e.name)
+	}
 	if e.InputKind(0) == click.PullKind {
 		e.task = e.NewTask(func() (int, bool) {
 			b := e.Thread().Scratch()
