@@ -87,7 +87,7 @@ func TestHandlersAreInHeaders(t *testing.T) {
 		"VLANEncap": "(1)", "EtherVLANEncap": "(0x800, 0:0:0:0:0:1, 0:0:0:0:0:2, 1)", "SetVLANAnno": "(1)", "EtherRewrite": "(0:0:0:0:0:1, 0:0:0:0:0:2)", "StoreEtherAddress": "(0:0:0:0:0:1, src)",
 		"IP6NDSolicitor": "(::1, 0:0:0:0:0:1)", "CheckIP6Header": "(DETAILS true)", "SetIP6DSCP": "(1)", "GetIP6Address": "(24)", "SetIP6Address": "(::1)", "IP6Encap": "(4, ::1, ::2)", "UDPIP6Encap": "(::1, 1, ::2, 2)", "ICMP6Error": "(::1, 1)",
 		"ICMPPingSource": "(1.2.3.4, 1.2.3.5); Idle -> x",
-		"ARPFaker": "(1.2.3.4, 0:0:0:0:0:1, 1.2.3.5, 0:0:0:0:0:2)", "CheckARPHeader": "(DETAILS true)",
+		"ARPFaker":       "(1.2.3.4, 0:0:0:0:0:1, 1.2.3.5, 0:0:0:0:0:2)", "CheckARPHeader": "(DETAILS true)",
 		"FastClassifier": "(c Classifier - 0); x -> Idle", "IPClassifier": "(-); x -> Idle", "IPInputCombo": "(1)", "IPOutputCombo": "(1, 1.2.3.4, 1500)", "SetIPDSCP": "(1)", "SetIPECN": "(1)", "SetIPAddress": "(1.2.3.4)", "SetRandIPAddress": "(1.0.0.0/8)", "StoreIPAddress": "(src)",
 		"ICMPPingEncap": "(1.2.3.4, 1.2.3.5)", "ICMPIPEncap": "(1.2.3.4, 1.2.3.5, echo)",
 		"CheckIPHeader": "(DETAILS true)", "CheckIPHeader2": "(DETAILS true)", "CheckICMPHeader": "(DETAILS true)", "CheckTCPHeader": "(DETAILS true)", "CheckUDPHeader": "(DETAILS true)",

@@ -80,7 +80,7 @@ var layers = []struct {
 	{"click", []string{"click", "channels/host", "packet", "demux", "nodeos", "resctl", "linkmodel"}},
 	{"sdk", []string{"sdk"}},
 	{"vm/nodeosabi", []string{"vm", "sdk", "nodeos", "demux", "resctl", "packet", "examples/guest-ee"}}, // where isolates meet the NodeOS
-	{"vm/wasi", []string{"vm", "nodeos", "resctl"}}, // whose domains' files programs see
+	{"vm/wasi", []string{"vm", "nodeos", "resctl"}},                                                     // whose domains' files programs see
 	{"vm", []string{"vm", "resctl", "sdk"}},
 	{"ee/ants", []string{"ee/ants", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
 	{"node", []string{"ee", "vm", "sdk", "click", "channels", "nodeos", "demux", "resctl", "packet"}},
