@@ -329,14 +329,39 @@ func (ent *entry) apart(areas []area) error {
 	return nil
 }
 
+// compileIn compiles in a generation, or takes what the store has.
+func (e *Engine) compileIn(t *tier, ent *entry) (map[string]api.Module, wazero.CompiledModule, error) {
+	modules, err := t.modules(ent.key.class)
+	if err != nil {
+		return nil, nil, err
+	}
+	var cm wazero.CompiledModule
+	if e.compiling != nil && t.kind == compiled {
+		e.compiling(1)
+		defer e.compiling(-1)
+	}
+	if t.staged != "" && e.stage.store != nil {
+		cm, err = e.stage.compile(t, ent.mod.Wasm)
+	} else {
+		cm, err = t.compile(ent.mod.Wasm)
+	}
+	return modules, cm, err
+}
+
 // compile makes ent executable in a tier and charges the time to the code's owner.
 func (e *Engine) compile(ent *entry, kind int) error {
+	if kind == compiled {
+		e.compiler.Lock() // others wait, and do not pay for that
+		defer e.compiler.Unlock()
+	}
 	start := e.spec.Clock.Now()
 	t := e.tierFor(kind, ent.mod.Types)
-	modules, err := t.modules(ent.key.class)
-	var cm wazero.CompiledModule
-	if err == nil {
-		cm, err = t.compile(ent.mod.Wasm)
+	modules, cm, err := e.compileIn(t, ent)
+	if err != nil && t.staged != "" {
+		e.leaveTier(t)
+		e.withoutStage(t)
+		t = e.tierFor(kind, ent.mod.Types)
+		modules, cm, err = e.compileIn(t, ent)
 	}
 	if ent.owner != nil {
 		ent.owner.Spend(resctl.CPU, int64(e.spec.Clock.Now().Sub(start)))

@@ -9,6 +9,7 @@ import (
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/vm/store"
 	"github.com/tetratelabs/wazero"
 )
 
@@ -41,10 +42,11 @@ const DefaultHotAfter = 200
 // EngineSpec says what an engine should be. The zero value, with a clock, is good.
 type EngineSpec struct {
 	Mode       Mode
-	HotAfter   uint32      // ModeAuto: short evaluations of a code before it is compiled; 0: DefaultHotAfter
-	Clock      clock.Clock // measures compilation, which its owner pays; required
-	Processors int         // how many processes run at a time; 0: 1. The others are for workers
-	Arena      Arena       // where linear memories come from; nil: NewHeapArena()
+	HotAfter   uint32       // ModeAuto: short evaluations of a code before it is compiled; 0: DefaultHotAfter
+	Clock      clock.Clock  // measures compilation, which its owner pays; required
+	Processors int          // how many processes run at a time; 0: 1. The others are for workers
+	Store      *store.Store // keeps compiled code for the next start; nil: nothing is kept. The caller closes it, after the engine
+	Arena      Arena        // where linear memories come from; nil: NewHeapArena()
 }
 
 // The tiers of an engine.
@@ -70,12 +72,16 @@ type Engine struct {
 	waiting  int64 // bytes in pools
 	closed   bool
 
-	jobs     chan *entry // hot code; holds a reference each
-	done     chan struct{}
-	compiles atomic.Uint64
-	procs    processors
-	handles  handles
-	recorder recorder
+	stage    stage
+	compiler sync.Mutex // whoever compiles holds it: one at a time
+	// compiling is told of the beginning (1) and the end (-1) of each compilation, for a test; nil: nobody is.
+	compiling func(int)
+	jobs      chan *entry // hot code; holds a reference each
+	done      chan struct{}
+	compiles  atomic.Uint64
+	procs     processors
+	handles   handles
+	recorder  recorder
 }
 
 // NewEngine makes an engine. ModeCompiled fails with errs.NotSupported where
@@ -109,14 +115,22 @@ func NewEngine(spec EngineSpec) (*Engine, error) {
 	}
 	e.procs = processors{clk: spec.Clock, none: none, free: max(spec.Processors, 1)}
 	if spec.Mode != ModeCompiled {
-		t, err := newTier(interpreted)
+		t, err := newTier(interpreted, "")
 		if err != nil {
 			return nil, err
 		}
 		e.tiers[interpreted] = t
 	}
 	if spec.Mode != ModeInterpreter {
-		t, err := newTier(compiled)
+		st, err := openStage(spec.Store)
+		if err != nil {
+			return nil, err
+		}
+		t, err := newTier(compiled, st.dir)
+		if err != nil {
+			st.close()
+		}
+		e.stage = st
 		if err != nil && spec.Mode == ModeCompiled {
 			return nil, err
 		}
@@ -196,5 +210,6 @@ func (e *Engine) Close() error {
 			t.close()
 		}
 	}
+	e.stage.close()
 	return nil
 }

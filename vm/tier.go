@@ -2,6 +2,7 @@ package vm
 
 import (
 	"context"
+	"path/filepath"
 	"sync"
 
 	"github.com/janos-os/janos/errs"
@@ -20,6 +21,10 @@ type tier struct {
 	rt    wazero.Runtime
 	meter api.Module // the host module through which metered code leaves
 
+	// With a stage: the cache that the runtime has, and the directory in which it keeps modules.
+	cache  wazero.CompilationCache
+	staged string
+
 	types   int // function types shown; guarded by Engine.mu
 	codes   int // entries compiled here; guarded by Engine.mu
 	retired bool
@@ -28,8 +33,8 @@ type tier struct {
 	hosts map[*Class]map[string]api.Module // what guests of a class import, by module
 }
 
-// newTier makes a runtime that accepts what the gate accepts, and nothing else.
-func newTier(kind int) (t *tier, err error) {
+// newTier makes a runtime that accepts what the gate accepts, and nothing else. With a stage it keeps what it compiles in that directory.
+func newTier(kind int, stage string) (t *tier, err error) {
 	// wazero panics where it has no compiler for the processor, and fails where the kernel
 	// refuses executable memory.
 	defer func() {
@@ -41,13 +46,24 @@ func newTier(kind int) (t *tier, err error) {
 	if kind == compiled {
 		cfg = wazero.NewRuntimeConfigCompiler()
 	}
+	var cache wazero.CompilationCache
+	staged := ""
+	if stage != "" && kind == compiled {
+		if cache, err = wazero.NewCompilationCacheWithDir(stage); err != nil {
+			return nil, errs.New(errs.Permission, "vm: code store: %w", err)
+		}
+		cfg = cfg.WithCompilationCache(cache)
+		if dirs, _ := filepath.Glob(filepath.Join(stage, "*")); len(dirs) == 1 {
+			staged = dirs[0]
+		}
+	}
 	ctx := context.Background()
 	rt := wazero.NewRuntimeWithConfig(ctx, cfg.
 		WithCoreFeatures(api.CoreFeaturesV1|api.CoreFeatureSignExtensionOps|api.CoreFeatureMutableGlobal|
 			api.CoreFeatureBulkMemoryOperations|api.CoreFeatureNonTrappingFloatToIntConversion|api.CoreFeatureMultiValue|
 			api.CoreFeatureReferenceTypes). // without it wazero 1.12 panics on a passive element segment; the gate lets none of its instructions through
 		WithDebugInfoEnabled(false).WithCustomSections(false).WithCloseOnContextDone(false))
-	t = &tier{kind: kind, rt: rt, hosts: map[*Class]map[string]api.Module{}}
+	t = &tier{kind: kind, rt: rt, cache: cache, staged: staged, hosts: map[*Class]map[string]api.Module{}}
 	t.meter, err = t.host([]HostFunc{{
 		Name: meterOut, params: []api.ValueType{api.ValueTypeI32}, fn: leave,
 	}})
@@ -58,7 +74,12 @@ func newTier(kind int) (t *tier, err error) {
 	return t, nil
 }
 
-func (t *tier) close() { t.rt.Close(context.Background()) }
+func (t *tier) close() {
+	t.rt.Close(context.Background())
+	if t.cache != nil { // then the compiled code is the cache's
+		t.cache.Close(context.Background())
+	}
+}
 
 // tierFor returns the generation in which a module with so many types is to be compiled, and counts the module
 // in. It begins a new generation when the present one has seen enough.
@@ -67,7 +88,7 @@ func (e *Engine) tierFor(kind, types int) *tier {
 	defer e.mu.Unlock()
 	t := e.tiers[kind]
 	if t.types > 0 && t.types+types > e.maxTypes {
-		if next, err := newTier(kind); err == nil { // else stay with the old one, which works
+		if next, err := newTier(kind, e.stage.dir); err == nil { // else stay with the old one, which works
 			t.retired = true
 			if t.codes == 0 {
 				t.close()
@@ -78,6 +99,22 @@ func (e *Engine) tierFor(kind, types int) *tier {
 	t.types += types
 	t.codes++
 	return t
+}
+
+// withoutStage goes on without the stage of t, which does not work.
+func (e *Engine) withoutStage(t *tier) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stage.close()
+	next, err := newTier(t.kind, "")
+	if err != nil || e.tiers[t.kind] != t {
+		return
+	}
+	t.retired = true
+	if t.codes == 0 {
+		t.close()
+	}
+	e.tiers[t.kind] = next
 }
 
 // leaveTier counts a module out.

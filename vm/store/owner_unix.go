@@ -6,11 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
-const noFollow = unix.O_NOFOLLOW
+const noFollow = syscall.O_NOFOLLOW
 
 // known reports whether the system tells who owns a file.
 func known(fi fs.FileInfo) bool {

@@ -222,6 +222,8 @@ func (s *Store) trim(more int64) {
 			total += fi.Size()
 		case strings.HasPrefix(e.Name(), ".") && fi.Mode().IsRegular() && time.Since(fi.ModTime()) > time.Hour:
 			s.root.Remove(e.Name())
+		case strings.HasPrefix(e.Name(), stagePrefix) && fi.IsDir() && time.Since(fi.ModTime()) > 24*time.Hour:
+			s.root.RemoveAll(e.Name())
 		}
 	}
 	slices.SortFunc(files, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
@@ -236,3 +238,15 @@ func (s *Store) trim(more int64) {
 	}
 	s.n.Bytes = total + more
 }
+
+// Stage makes an empty directory of mode 0700 in the store, for who reads and writes the contents as files. Who is killed leaves it behind; Open removes those of
+// which nothing was heard for a day.
+func (s *Store) Stage() (string, error) {
+	dir, err := os.MkdirTemp(s.dir, stagePrefix)
+	if err != nil {
+		return "", errs.New(errs.Permission, "code store: %w", err)
+	}
+	return dir, nil
+}
+
+const stagePrefix = ".stage-"
