@@ -201,12 +201,12 @@ func hostileRing(w *worker, kind string) error {
 			s.now++
 			l.completed.Store(s.now)
 		}
-		hostCall := func(change func(m []byte)) {
+		hostCall := func(n uint32, change func(m []byte)) {
 			m := l.mem[laneCall : laneCall+callBytes]
 			le.PutUint32(m[callSlot:], s.now)
 			le.PutUint32(m[callFn:], 3) // neighbour
 			change(m)
-			l.calls.Store(1)
+			l.calls.Store(n)
 		}
 		good()
 		switch kind {
@@ -216,14 +216,29 @@ func hostileRing(w *worker, kind string) error {
 			l.completed.Store(^uint32(0))
 		case "calls":
 			l.calls.Store(2)
+		case "callflood": // without end, each when the one before was served
+			for n := uint32(1); ; n++ {
+				hostCall(n, func([]byte) {})
+				sys.Signal(s.event)
+				for l.replies.Load() != n {
+					sys.WaitWord(l.replies, n-1)
+				}
+			}
+		case "callfree": // and one that it says has cost nothing
+			hostCall(1, func([]byte) {})
+			sys.Signal(s.event)
+			for l.replies.Load() != 1 {
+				sys.WaitWord(l.replies, 0)
+			}
+			bad(respUsed, 1)
 		case "callslot":
-			hostCall(func(m []byte) { le.PutUint32(m[callSlot:], 77) })
+			hostCall(1, func(m []byte) { le.PutUint32(m[callSlot:], 77) })
 		case "callfn":
-			hostCall(func(m []byte) { le.PutUint32(m[callFn:], ^uint32(0)) })
+			hostCall(1, func(m []byte) { le.PutUint32(m[callFn:], ^uint32(0)) })
 		case "callviews":
-			hostCall(func(m []byte) { le.PutUint32(m[callViews:], 1<<30) })
+			hostCall(1, func(m []byte) { le.PutUint32(m[callViews:], 1<<30) })
 		case "callsize":
-			hostCall(func(m []byte) {
+			hostCall(1, func(m []byte) {
 				le.PutUint32(m[callFn:], 4) // log
 				le.PutUint32(m[callViews:], 1)
 				le.PutUint32(m[callView+4:], abi.LogMax+1)
@@ -402,7 +417,7 @@ func TestHostileWorkers(t *testing.T) {
 		}
 	}
 	for kind, want := range map[string]string{
-		"ahead": "answered 1000 requests", "back": "answered 4294967295 requests", "calls": "made 2 calls", "callslot": "for request 77", "callfn": "function", "callviews": "views", "callsize": "view of 129 bytes",
+		"ahead": "answered 1000 requests", "back": "answered 4294967295 requests", "calls": "made 2 calls", "callslot": "for request 77", "callflood": "beyond the budget", "callfree": "with host calls for", "callfn": "function", "callviews": "views", "callsize": "view of 129 bytes",
 		"status": "status 9", "verdict": "verdict 99", "used": "units of fuel", "payload": "bytes of payload", "short": "3 bytes of payload", "emits": "of emits", "length": "out_length", "outputs": "out_count",
 		"emitcount": "emit_count", "emit": "", "act": "state_act", "reason": "fault 200", "kind": "error kind 200",
 		"die": "exit code 3", "crash": "not in its list", "panic": "hostile words", "exhaust": "fatal error", "silent": "did not answer",

@@ -316,6 +316,9 @@ func (j *Jail) Load(code []byte, class *vm.Class) (vm.OutsideCode, error) {
 			return nil, p.Err()
 		}
 	}
+	for i, s := range c.info.Imports {
+		c.info.Imports[i] = printable([]byte(s))
+	}
 	if int(c.manifest.WindowSize) > j.spec.Window {
 		c.Release()
 		return nil, errs.New(errs.Refused, "vm/jail: class %s has a window of %d bytes, jail %s has room for %d: make one of them fit", c.manifest.Name, c.manifest.WindowSize, j.spec.Name,

@@ -70,6 +70,7 @@ type pending struct {
 	in       *Instance
 	meter    *resctl.Meter
 	budget   uint64
+	asked    uint64 // fuel that its host calls have cost at least
 	captured uint32
 	length   uint32
 }
@@ -261,8 +262,8 @@ func (q *Queue) take(c *vm.Call) (Done, bool) {
 	copy(q.head[:], b)
 	h := &q.head
 	used := le.Uint64(h[respUsed:])
-	if used > x.budget {
-		return q.corrupt(c, "%d units of fuel of a budget of %d", used, x.budget)
+	if used > x.budget || used < x.asked {
+		return q.corrupt(c, "%d units of fuel of a budget of %d, with host calls for %d", used, x.budget, x.asked)
 	}
 	d := Done{Ticket: q.first(), Verdict: abi.Error}
 	code := x.in.code
@@ -353,11 +354,16 @@ func (q *Queue) serve() error {
 	if s := le.Uint32(q.call[callSlot:]); s != q.taken {
 		return errs.New(errs.Corrupt, "it calls a host function for request %d, while %d is under way", s, q.taken)
 	}
-	x := q.pending[q.taken%ringSlots].in
+	under := &q.pending[q.taken%ringSlots]
+	x := under.in
 	fn, n := int(le.Uint32(q.call[callFn:])), int(le.Uint32(q.call[callViews:]))
 	funcs := x.code.class.funcs
 	if fn < 0 || fn >= len(funcs) || n != len(funcs[fn].Spans) {
 		return errs.New(errs.Corrupt, "it calls host function %d with %d views", fn, n)
+	}
+	// An engine charges a call before it makes it. Otherwise calls without end would keep this goroutine.
+	if under.asked += uint64(max(funcs[fn].Fuel, 1)); under.asked > under.budget {
+		return errs.New(errs.Corrupt, "it calls host functions beyond the budget of %d units of fuel", under.budget)
 	}
 	at, views := 0, q.views[:0]
 	for k, s := range funcs[fn].Spans {
