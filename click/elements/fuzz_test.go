@@ -30,6 +30,7 @@ w[6] -> SetIPDSCP(1) -> SetIPECN(2) -> MarkIPCE(true) -> IPMirror -> StoreIPAddr
 w[7] -> GetIPAddress(IP dst) -> StoreIPAddress(3) -> StoreIPAddress(dst) -> DecIPTTL(MULTICAST false) -> IPFragmenter(30, HEADROOM 100) -> ICMPIPEncap(1.2.3.4, 1.2.3.5, timestamp) -> Discard;
 t[8] -> IPInputCombo(1) -> Discard; w[8] -> o :: IPOutputCombo(0, 1.2.3.4, 100) => Discard, Discard, Discard, Discard, Discard;
 t[9] -> CheckARPHeader(14, VERBOSE true) -> ARPPrint(x, ETHER true) -> VLANDecap -> VLANEncap(ANNO, NATIVE_VLAN 1) -> EtherMirror -> EtherRewrite(1:1:1:1:1:1, 2:2:2:2:2:2) -> StripEtherVLANHeader -> MarkMACHeader(2, 14) -> EnsureEther -> EtherVLANEncap(1, 1:1:1:1:1:1, 2:2:2:2:2:2, ANNO) -> StoreEtherAddress(1:1:1:1:1:1, 20) -> sw :: EtherSwitch -> Discard; t[10] -> [1] sw [1] -> Discard; t[11] -> MarkIPHeader(14) -> EnsureEther -> Discard;
+w[12] -> TruncateIPPayload(3) -> Discard;
 w[9] -> IPReassembler -> IPFragmenter(28) -> IPReassembler(HIMEM 5000, MAX_MTU_ANNO 20) -> Discard;
 t[12] -> nd :: IP6NDAdvertiser(::/0 2:0:0:0:0:1) -> Discard; t[13] -> [1] ns :: IP6NDSolicitor(::1, 2:0:0:0:0:1) -> Discard; t[14] -> CheckIP6Header -> s6 :: Tee; t[15] -> MarkIP6Header -> s6;
 s6[3] -> ProtocolTranslator64 -> Discard; w[11] -> ProtocolTranslator46(64:ff9b::/96) -> ProtocolTranslator64(64:ff9b::/96) -> Discard;

@@ -28,7 +28,7 @@ func init() {
 		Name: "SetIPAddress", Ports: "1/1", Processing: "a/a", Merging: click.Merged, New: func() click.Element { return &SetIPAddress{} },
 		Doc: click.Doc{
 			Group: "ip", Title: "sets the destination annotation to an address",
-			Args: []string{"IPADDR: The address; 0.0.0.0 removes the annotation.", annoArg}, Handlers: []string{"addr (rw): The IPADDR argument."},
+			Args: []string{"ADDR: The address; 0.0.0.0 removes the annotation.", annoArg}, Handlers: []string{"addr (rw): The ADDR argument."},
 			Example: "... -> SetIPAddress(10.0.0.1) -> ARPQuerier(...);", See: []string{"GetIPAddress", "StoreIPAddress", "SetRandIPAddress"},
 		},
 	})
@@ -59,7 +59,7 @@ type SetIPAddress struct {
 // Configure implements click.Element.
 func (e *SetIPAddress) Configure(a *click.Args) {
 	e.addr = netip.IPv4Unspecified()
-	a.Parse(click.Must("IPADDR", click.Addr4(&e.addr)), click.May("ANNO", dstAnno))
+	a.Parse(click.Must("ADDR", click.Addr4(&e.addr)), click.May("ANNO", dstAnno))
 }
 
 // Act implements click.Actor.
