@@ -54,7 +54,7 @@ func (e *Script) exec() {
 				return
 			}
 			e.waiting, e.frame.kept = forTime, true
-			e.timer.SetAfter(d)
+			e.timer.Set(e.Router().Domain().Node().Clock().Now().Add(d)) // not from the run's time: what the script calls now is later
 			return
 		case vGoto:
 			if k.text != "" {
