@@ -16,11 +16,15 @@ import (
 
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/errs"
+	"github.com/janos-os/janos/vm/jail"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	jail.Enter() // where this program was started as a worker
+	goleak.VerifyTestMain(m)
+}
 
 func TestRegistry(t *testing.T) {
 	seen := map[string]bool{}

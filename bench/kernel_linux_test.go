@@ -46,12 +46,26 @@ func TestSmokeKernel(t *testing.T) {
 	if len(list) < 3 {
 		t.Fatalf("only %d scenarios", len(list))
 	}
-	for _, res := range smoke(t, list).Results {
-		for _, m := range res.Metrics { // an allocation for each packet or batch, and not those of a call of the generator
-			if strings.HasSuffix(m.Name, " chain"+allocsSuffix) && m.Median > 0.02 {
-				t.Errorf("%s, %s: %v for a packet", res.Scenario, m.Name, m.Median)
+	// An allocation for each packet or batch is there each time, and those of a call of the generator, or of whatever else the process does, are not.
+	for range 3 {
+		var again []Scenario
+		for _, res := range smoke(t, list).Results {
+			for _, m := range res.Metrics {
+				if !strings.HasSuffix(m.Name, " chain"+allocsSuffix) || m.Median <= 0.02 {
+					continue
+				}
+				t.Logf("%s, %s: %v for a packet", res.Scenario, m.Name, m.Median)
+				if i := slices.IndexFunc(list, func(s Scenario) bool { return s.Name == res.Scenario }); !slices.ContainsFunc(again, func(s Scenario) bool { return s.Name == res.Scenario }) {
+					again = append(again, list[i])
+				}
 			}
 		}
+		if list = again; len(list) == 0 {
+			break
+		}
+	}
+	for _, s := range list {
+		t.Errorf("%s allocates for packets", s.Name)
 	}
 	if n := left(t); len(n) != 0 {
 		t.Errorf("left over: %v", n)
