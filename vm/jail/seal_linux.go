@@ -1,7 +1,6 @@
 package jail
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -36,7 +35,7 @@ func (w *worker) confine() (*Sealed, *policy, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	space, err := addressSpace()
+	space, data, err := memory()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,7 +88,7 @@ func (w *worker) confine() (*Sealed, *policy, error) {
 	if len(p.reads) == 0 {
 		p.reads = []uint32{^uint32(0)} // none
 	}
-	if err := w.limits(space); err != nil {
+	if err := w.limits(space, data); err != nil {
 		return nil, nil, err
 	}
 	return s, p, nil
@@ -160,18 +159,18 @@ func descriptors() (map[int]string, error) {
 	return fds, nil
 }
 
-// addressSpace returns the bytes of address space in use.
-func addressSpace() (uint64, error) {
+// memory returns the bytes of address space in use, and of private memory that may be written.
+func memory() (space, data uint64, err error) {
 	b, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
-		return 0, fmt.Errorf("address space: %w", err)
+		return 0, 0, fmt.Errorf("memory in use: %w", err)
 	}
-	f, _, _ := bytes.Cut(b, []byte(" "))
-	pages, err := strconv.ParseUint(string(f), 10, 40)
-	if err != nil {
-		return 0, fmt.Errorf("address space: %w", err)
+	var size, resident, shared, text, lib uint64
+	if _, err := fmt.Sscan(string(b), &size, &resident, &shared, &text, &lib, &data); err != nil {
+		return 0, 0, fmt.Errorf("memory in use: %w", err)
 	}
-	return pages * uint64(os.Getpagesize()), nil
+	page := uint64(os.Getpagesize())
+	return size * page, data * page, nil
 }
 
 // root makes the file system empty.
@@ -218,8 +217,11 @@ func (w *worker) root(s *Sealed) error {
 	return nil
 }
 
-// limits sets what the kernel counts. space is in use already, for the most part by reservations of the runtime.
-func (w *worker) limits(space uint64) error {
+// reserve is address space beyond what may be used: the runtime reserves it in pieces of 64 MiB.
+const reserve = 256 << 20
+
+// limits sets what the kernel counts. What is in use already, space and data, is the runtime's.
+func (w *worker) limits(space, data uint64) error {
 	set := func(what int, n uint64) error {
 		if err := unix.Prlimit(0, what, &unix.Rlimit{Cur: n, Max: n}, nil); err != nil {
 			return fmt.Errorf("limit %d: %w", what, err)
@@ -227,7 +229,7 @@ func (w *worker) limits(space uint64) error {
 		return nil
 	}
 	err := errors.Join(set(unix.RLIMIT_CORE, 0), set(unix.RLIMIT_NPROC, 0), set(unix.RLIMIT_FSIZE, 0), set(unix.RLIMIT_MEMLOCK, 0), set(unix.RLIMIT_MSGQUEUE, 0),
-		set(unix.RLIMIT_AS, space+uint64(w.Memory)), set(unix.RLIMIT_NOFILE, 0))
+		set(unix.RLIMIT_DATA, data+uint64(w.Memory)), set(unix.RLIMIT_AS, space+uint64(w.Memory)+reserve), set(unix.RLIMIT_NOFILE, 0))
 	if w.CPU > 0 {
 		err = errors.Join(err, set(unix.RLIMIT_CPU, uint64(w.CPU)))
 	}
