@@ -43,7 +43,7 @@ func TestRegistry(t *testing.T) {
 			t.Errorf("%s has the name of a tier", s.Tier)
 		}
 	}
-	for _, n := range []string{"packet-alloc", "graph-source-sink", "graph-queue", "graph-filter", "graph-classify", "graph-iprouter", "lookup-100k", "handoff", "vm-evaluate",
+	for _, n := range []string{"packet-alloc", "graph-source-sink", "graph-queue", "graph-filter", "graph-classify", "graph-threads", "graph-start", "graph-iprouter", "lookup-100k", "handoff", "vm-evaluate",
 		"vm-isolate", "vm-link", "vm-churn", "demux-scale", "resctl", "ants-evaluate", "channel-forward", "churn"} {
 		if !seen[n] {
 			t.Errorf("no scenario %s", n)

@@ -94,11 +94,13 @@ c :: Counter -> Discard;
 table[0] -> Exit(10.0.1.1) -> c; table[1] -> Exit(10.0.2.1) -> c; table[2] -> Exit(10.0.3.1) -> c; table[3] -> Exit(10.9.9.1) -> c;`, more, src)
 }
 
-func filterGraph(src string) string {
-	return fmt.Sprintf(`%s -> MarkIPHeader(14) -> IPFilter(
+// tenRules are the rules of graph-filter.
+const tenRules = `
 	deny src net 172.16.0.0/12, deny src net 192.168.0.0/16, deny ip frag, deny tcp dst port 25, deny tcp dst port 139,
-	deny udp dst port 161, deny udp src port 53 and dst net 10.0.9.0/24, allow udp dst port 5678, allow icmp, deny all)
-	-> c :: Counter -> Discard;`, src)
+	deny udp dst port 161, deny udp src port 53 and dst net 10.0.9.0/24, allow udp dst port 5678, allow icmp, deny all`
+
+func filterGraph(src string) string {
+	return fmt.Sprintf("%s -> MarkIPHeader(14) -> IPFilter(%s)\n\t-> c :: Counter -> Discard;", src, tenRules)
 }
 
 // graphTrial is some graphs, each on a node of its own.
