@@ -139,7 +139,7 @@ export declare function no_domain_set(domain: i32, spec: usize): i32;
 @external("janos_nodeos", "domain_status")
 export declare function no_domain_status(domain: i32, out: usize): i32;
 
-// ends a domain, everything in it and all below it. It does not wait: see wait. Costs 5000 units of fuel.
+// ends a domain, everything in it and all below it. It does not wait: see wait. Until it is dead, packets that match its channels are still theirs, and dropped. Costs 5000 units of fuel.
 @external("janos_nodeos", "domain_end")
 export declare function no_domain_end(domain: i32): i32;
 

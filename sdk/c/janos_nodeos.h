@@ -174,8 +174,9 @@ int32_t no_domain_set(int32_t domain, const struct no_domain *spec);
 __attribute__((import_module("janos_nodeos"), import_name("domain_status")))
 int32_t no_domain_status(int32_t domain, struct no_domain_status *out);
 
-/* ends a domain, everything in it and all below it. It does not wait: see wait. Costs 5000
- * units of fuel. */
+/* ends a domain, everything in it and all below it. It does not wait: see wait. Until it is
+ * dead, packets that match its channels are still theirs, and dropped. Costs 5000 units of
+ * fuel. */
 __attribute__((import_module("janos_nodeos"), import_name("domain_end")))
 int32_t no_domain_end(int32_t domain);
 

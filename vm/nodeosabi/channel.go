@@ -336,14 +336,14 @@ func callChannelStatus(in *vm.Instance, s []uint64) (int, error) {
 // Begin implements Sink.
 func (c *inChannel) Begin(by *resctl.Meter) bool {
 	if v := c.server.Load(); v != nil {
-		for { // what came before there was one
-			data, m := c.q.First()
-			if data == nil {
-				return true
+		if c.q.takers.TryLock() { // else a guest is still taking what it had begun with, and Pump follows
+			for data, m := c.q.First(); data != nil; data, m = c.q.First() { // what came before there was one
+				v.evaluate(c, by, data, m)
+				c.q.Pop()
 			}
-			v.evaluate(c, by, data, m)
-			c.q.Pop()
+			c.q.takers.Unlock()
 		}
+		return true
 	}
 	return c.q.room()
 }
@@ -492,7 +492,7 @@ func callSend(in *vm.Instance, s []uint64) (int, error) {
 	if err != nil || len(list) == 0 {
 		return 0, err
 	}
-	in.Charge(uint64(len(window) / abi.NOSendBytes))
+	in.Charge(bytesOf(list) / abi.NOSendBytes)
 	n := 0
 	put := func() bool {
 		for n < len(list) && !c.q.closed.Load() && c.q.put(list[n].data, &list[n].meta) {
@@ -517,6 +517,14 @@ func callSend(in *vm.Instance, s []uint64) (int, error) {
 type outgoing struct {
 	data []byte
 	meta Meta
+}
+
+// bytesOf returns how many bytes a call moves.
+func bytesOf(list []outgoing) (n uint64) {
+	for k := range list {
+		n += uint64(len(list[k].data))
+	}
+	return n
 }
 
 // view finds the bytes of a packet in the window.
@@ -567,7 +575,6 @@ func callHandOff(in *vm.Instance, s []uint64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	in.Charge(uint64(len(window) / abi.NOHandOffBytes))
 	if c.q.closed.Load() {
 		return 0, c.closedError()
 	}
@@ -583,6 +590,7 @@ func callHandOff(in *vm.Instance, s []uint64) (int, error) {
 		}
 		list = append(list, outgoing{data, Meta{Link: le.Uint32(blocks[abi.NOPacketLinkOff:]), Time: clock.Time(le.Uint64(blocks[abi.NOPacketTimeNSOff:])), Remote: r}})
 	}
+	in.Charge(bytesOf(list) / abi.NOHandOffBytes)
 	n := 0
 	for n < len(list) && c.q.put(list[n].data, &list[n].meta) {
 		n++

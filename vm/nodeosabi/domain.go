@@ -14,6 +14,9 @@ import (
 // domainBytes is charged to the domain above for each domain that a guest makes, until it is dead.
 const domainBytes = 16 << 10
 
+// maxPath bounds how deep domains of guests are nested: each keeps the path of those above.
+const maxPath = 1024
+
 // domain is what handles of domains name.
 type domain struct {
 	Domain
@@ -72,6 +75,9 @@ func callDomainNew(in *vm.Instance, s []uint64) (int, error) {
 	}
 	if spec.Name == "" || bytes.ContainsRune([]byte(spec.Name), '/') {
 		return 0, errs.New(errs.Invalid, "nodeosabi: a domain named %q: want 1 to 32 characters, none of them a slash", spec.Name)
+	}
+	if n := len(above.Path()); n > maxPath {
+		return 0, errs.New(errs.Limit, "nodeosabi: domain %s is below a path of %d bytes, at most %d", spec.Name, n, maxPath)
 	}
 	if err := above.Account().Take(resctl.Memory, domainBytes); err != nil {
 		return 0, err

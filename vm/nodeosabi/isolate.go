@@ -44,7 +44,10 @@ func callIsolateNew(in *vm.Instance, s []uint64) (int, error) {
 	name := fmt.Sprintf("g%d", born.n)
 	born.mu.Unlock()
 	up := me(in)
-	child := &self{b: up.b, log: up.log}
+	child := &self{b: up.b}
+	if up.log != nil {
+		child.log = up.write // within what the parent may write
+	}
 	iso, err := in.Isolate().NewChild(vm.ChildSpec{Name: name, Memory: int64(s[1]), Handles: int(s[2]), Data: child, Account: d.Account()})
 	if err != nil {
 		return 0, err
@@ -133,7 +136,7 @@ func callIsolateServe(in *vm.Instance, s []uint64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	v := &server{inst: inst, to: to, budget: s[4]}
+	v := &server{inst: inst, from: from, to: to, budget: s[4]}
 	if !from.server.CompareAndSwap(nil, v) {
 		return 0, inst.Close()
 	}
@@ -150,6 +153,7 @@ func callIsolateServe(in *vm.Instance, s []uint64) (int, error) {
 
 // server evaluates what comes to an in-channel.
 type server struct {
+	from   *inChannel
 	to     *outChannel
 	budget uint64
 
@@ -219,6 +223,7 @@ func (v *server) close() {
 	defer v.mu.Unlock()
 	if !v.over {
 		v.over = true
-		_ = v.inst.Close() // nobody is inside
+		v.from.server.CompareAndSwap(v, nil) // before its isolate is terminated: who waits for that may give it another
+		_ = v.inst.Close()                   // nobody is inside
 	}
 }

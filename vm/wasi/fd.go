@@ -33,7 +33,6 @@ type fd struct {
 	base    uint64 // rights
 	limited bool   // base is less than all
 	out     io.Writer
-	entries []fs.DirEntry // of a directory, as it was when it was read from its beginning
 }
 
 // Types of files.
@@ -511,25 +510,26 @@ func fdReaddir(c *ctx, a []uint64) errno {
 	if e != success {
 		return e
 	}
-	if a[3] == 0 || f.entries == nil {
+	if a[3] == 0 || c.p.listed != f { // one listing is kept, as it was when it was read from its beginning
 		list, err := c.p.d.ReadDir(f.name)
 		if err != nil {
 			return errnoOf(err)
 		}
-		f.entries = list
+		c.p.listed, c.p.entries = f, list
 		c.in.Charge(uint64(100 * len(list)))
 	}
-	if a[3] > uint64(len(f.entries))+2 {
+	entries := c.p.entries
+	if a[3] > uint64(len(entries))+2 {
 		return eInval
 	}
 	used := 0
-	for k := int(a[3]); k < len(f.entries)+2 && used < len(buf); k++ {
+	for k := int(a[3]); k < len(entries)+2 && used < len(buf); k++ {
 		name, typ := ".", byte(typeDirectory)
 		switch {
 		case k == 1:
 			name = ".."
 		case k > 1:
-			name, typ = f.entries[k-2].Name(), typeOf(f.entries[k-2].Type())
+			name, typ = entries[k-2].Name(), typeOf(entries[k-2].Type())
 		}
 		var e [24]byte
 		le.PutUint64(e[:], uint64(k+1))

@@ -3,6 +3,7 @@ package wasi
 import (
 	"crypto/rand"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -97,6 +98,9 @@ type process struct {
 	d     *nodeos.Domain
 	fds   []*fd // by number; nil: free
 	stdin []byte
+
+	listed  *fd // whose listing is kept
+	entries []fs.DirEntry
 
 	mu      sync.Mutex
 	printed int64

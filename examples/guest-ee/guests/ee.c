@@ -49,12 +49,16 @@ static void answer(const struct no_address *to, uint8_t op, uint32_t place, cons
 	no_send(out, &p, 1, reply, sizeof reply, 0); /* who does not get it asks again */
 }
 
-/* Ends what is in a place, all of it at once: the isolate, the channels and what they hold belong to the domain. */
+/* Ends what is in a place, all of it at once: the isolate, the channels and what they hold belong to the domain. It waits for that, which takes a moment: until then
+ * packets still go to the old channel, where there will be another of the same key. */
 static void clear_place(struct place *p)
 {
+	struct no_event gone = {.h = p->domain};
+
 	if (p->domain == 0)
 		return;
 	no_domain_end(p->domain);
+	no_wait(&gone, 1, 1000000);
 	vm_handle_close(p->isolate);
 	vm_handle_close(p->in);
 	vm_handle_close(p->out);

@@ -146,7 +146,7 @@ func Run(t *testing.T, open func(t *testing.T) *Rig) {
 		t.expect("over")
 		t.returned()
 	})
-	for k, what := range []string{"handles", "channels", "domains", "isolates", "closing"} {
+	for k, what := range []string{"handles", "channels", "domains", "isolates", "closing", "nesting"} {
 		conform("storm of "+what, "s", k, (*tester).returned)
 	}
 	for k, what := range []string{"receive", "wait", "short waits", "polling"} {
@@ -271,7 +271,12 @@ func handler(t *tester, faults bool) {
 	t.Send([]byte("c!"))
 	t.expect("r")
 	t.Send([]byte("c!"))
-	if faults {
+	if !faults {
+		t.expect("r")
+		t.Send([]byte("h!a"))
+		t.expect("h!b")
+		t.Send([]byte("c!"))
+	} else {
 		for range 16 {
 			t.Send([]byte("h?L"))
 		}

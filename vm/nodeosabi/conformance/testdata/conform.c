@@ -362,6 +362,10 @@ PART serve(void)
 	WANT(vm_child_halt(i, 0) == 0);
 	ev.h = i;
 	WANT(no_wait(&ev, 1, NO_FOREVER) == 1);
+	i = no_isolate_new(d, 0, 8); /* the channel is free for another */
+	c = no_isolate_load(i, code, code_len, NO_HANDLER);
+	WANT(c > 0 && no_isolate_serve(i, c, from, to, 5000) == 0);
+	WANT(ready(out, in) == 1);
 	return 0;
 }
 
@@ -399,7 +403,7 @@ PART caller(void)
 PART storm(void)
 {
 	struct no_domain d = named("s00000");
-	int32_t r = 0, k;
+	int32_t r = 0, k, deepest = 0;
 
 	for (k = 0; k < 200000; k++) {
 		switch (args.n) {
@@ -427,6 +431,13 @@ PART storm(void)
 				WANT(no_channel_close(r) == 0 && vm_handle_close(r) == 0);
 			if (k == 300)
 				return 0;
+			break;
+		case 5: /* domains in domains */
+			r = no_domain_new(k ? deepest : args.domain, &d);
+			if (k)
+				vm_handle_close(deepest);
+			deepest = r;
+			WANT(k < 200);
 			break;
 		}
 		if (r < 0)
