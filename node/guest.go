@@ -99,12 +99,7 @@ func (n *Node) needEngine() error {
 	if n.engine != nil {
 		return nil
 	}
-	e, err := vm.NewEngine(vm.EngineSpec{Clock: n.env.Clock})
-	if err != nil {
-		return err
-	}
-	n.engine, n.ownVM = e, true
-	return nil
+	return n.makeEngine()
 }
 
 // startGuest starts the guest of a domain. n.change is held.

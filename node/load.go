@@ -79,6 +79,7 @@ func Parse(name string, text []byte) (*Spec, error) {
 	s.Seed, _ = get("seed").Uint64()
 	s.Control, _ = get("control").Text()
 	s.Events, _ = get("events").Text()
+	s.Code, _ = get("code-store").Text()
 	if n := get("graph"); n.Exists() {
 		s.Graph, _ = n.Text()
 		s.graphAt, s.graphBlock = textAt(string(text), n.Pos())

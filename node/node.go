@@ -25,6 +25,7 @@ import (
 	"github.com/janos-os/janos/vm"
 	"github.com/janos-os/janos/vm/jail"
 	"github.com/janos-os/janos/vm/nodeosabi"
+	"github.com/janos-os/janos/vm/store"
 	"github.com/janos-os/janos/vm/wasi"
 )
 
@@ -67,6 +68,7 @@ type Node struct {
 	links   map[string]Link            // that were opened, as they were asked for
 	loaded  map[string]ants.ProtocolID // protocols by path
 	jails   map[string]*jail.Jail
+	code    *store.Store   // of the engine that is the node's own; nil: none
 	rejoins sync.WaitGroup // of protocols with a jail that was started again
 
 	mu       sync.Mutex // guards what others may read while it is changed; taken after change
@@ -208,14 +210,35 @@ func (n *Node) stopRouting() error {
 	return err
 }
 
+// maxCodeStore is how much compiled code is kept.
+const maxCodeStore = 64 << 20
+
+// makeEngine makes the node's own engine.
+func (n *Node) makeEngine() error {
+	var kept *store.Store
+	if dir := n.spec.Code; dir != "" {
+		var err error
+		if kept, err = store.Open(dir, maxCodeStore); err != nil {
+			return fmt.Errorf("code-store: %w", err)
+		}
+	}
+	e, err := vm.NewEngine(vm.EngineSpec{Clock: n.env.Clock, Store: kept})
+	if err != nil {
+		if kept != nil {
+			kept.Close()
+		}
+		return err
+	}
+	n.engine, n.ownVM, n.code = e, true, kept
+	return nil
+}
+
 // startEngine makes the engine of guest code unless there is one.
 func (n *Node) startEngine() error {
 	if n.engine == nil {
-		e, err := vm.NewEngine(vm.EngineSpec{Clock: n.env.Clock})
-		if err != nil {
+		if err := n.makeEngine(); err != nil {
 			return err
 		}
-		n.engine, n.ownVM = e, true
 	}
 	if n.wasm == nil {
 		n.wasm = &wasm.Env{Engine: n.engine, Read: n.spec.readModule}
@@ -391,6 +414,9 @@ func (n *Node) Close() error {
 		n.keeper.close() // the interfaces are free now
 		if n.ownVM {
 			all = append(all, n.engine.Close())
+			if n.code != nil {
+				all = append(all, n.code.Close())
+			}
 		}
 		all = append(all, n.events.Close())
 		n.cuts.Wait()          // their domains have ended

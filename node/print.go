@@ -44,6 +44,7 @@ func (s *Spec) Text() string {
 	}
 	p.text(0, "control", s.Control)
 	p.text(0, "events", s.Events)
+	p.text(0, "code-store", s.Code)
 	p.amounts(0, "limits", s.Limits)
 	p.number(0, "share", int64(s.Share))
 	p.list("links", len(s.Links), func(i int) { p.link(&s.Links[i]) })

@@ -86,6 +86,7 @@ func fixedKeys(a, b *Spec) (keys []string) {
 	add("seed", a.Seed != b.Seed)
 	add("control", a.Control != b.Control)
 	add("events", a.Events != b.Events)
+	add("code-store", a.Code != b.Code)
 	add("jails", !slices.EqualFunc(a.Jails, b.Jails, func(a, b Jail) bool { return reflect.DeepEqual(a, b) }) || a.ANTS.Jail != b.ANTS.Jail)
 	add("ants", a.ANTS.Off != b.ANTS.Off || a.ANTS.Budget != b.ANTS.Budget || a.ANTS.Strikes != b.ANTS.Strikes ||
 		a.ANTS.Protocol != b.ANTS.Protocol || a.ANTS.Each != b.ANTS.Each || !reflect.DeepEqual(a.ANTS.fixed(), b.ANTS.fixed()) ||

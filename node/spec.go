@@ -47,6 +47,7 @@ type Spec struct {
 	Seed    uint64        // of all randomness
 	Control string        // path of the control socket; empty: none
 	Events  string        // path of the event log; empty: kept in memory only
+	Code    string        // directory that keeps compiled guest code, see package vm/store; empty: none
 	Links   []Link
 	Graph   string         // Click configuration; empty: GraphText
 	Limits  resctl.Amounts // of the whole node
