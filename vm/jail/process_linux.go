@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -357,7 +358,8 @@ func (j *Jail) launchAs(a attempt) (*process, func() error, error) {
 func obituary(ws unix.WaitStatus, words int) string {
 	b := make([]byte, 512)
 	n, _ := unix.Read(words, b)
-	said := strings.TrimSpace(printable(b[:max(n, 0)]))
+	b, _, _ = bytes.Cut(b[:max(n, 0)], []byte("\n\n")) // behind it are the runtime's stacks
+	said := strings.TrimSpace(printable(b))
 	var how string
 	switch {
 	case ws.Signaled() && ws.Signal() == unix.SIGSYS:
