@@ -641,7 +641,7 @@ func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, err
 		}
 		p.cpu.Store(int64(used))
 		// Compilation in the background and garbage collection come to an end.
-		if idle = max(0, idle+used-before-period/10); busy {
+		if idle = max(0, idle+used-before-period/100); busy {
 			idle = 0
 		} else if idle > max(2*p.j.spec.Hang, idleLeast) {
 			p.kill(errs.New(errs.Limit, "it used the processor for %s without having been asked anything", idle.Round(time.Millisecond)))
@@ -650,5 +650,5 @@ func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, err
 	}
 }
 
-// idleLeast is the least processor time that a worker may use, beside a tenth of the time, without having been asked anything.
+// idleLeast is the least processor time that a worker may use, beside a hundredth of the time, without having been asked anything.
 const idleLeast = 500 * time.Millisecond
