@@ -33,9 +33,20 @@ func testsOf(t *testing.T, dir string) map[string]bool {
 	return found
 }
 
-// attacksWithout returns what is wrong with the rows of the page's table: those that name no test, and the tests that do not exist.
+// attacksWithout returns what is wrong with the rows of the page's tables of attacks: those that name no test, and the tests that do not exist.
 func attacksWithout(page string, exists func(dir, name string) bool) (rows int, wrong []string) {
-	_, table, _ := strings.Cut(page, "\n| attack |")
+	for {
+		_, table, found := strings.Cut(page, "\n| attack |")
+		if !found {
+			return rows, wrong
+		}
+		n, w := attacksOfTable(table, exists)
+		rows, wrong, page = rows+n, append(wrong, w...), table
+	}
+}
+
+// attacksOfTable is attacksWithout for one table, whose head has begun.
+func attacksOfTable(table string, exists func(dir, name string) bool) (rows int, wrong []string) {
 	for line := range strings.Lines(table) {
 		if !strings.HasPrefix(line, "|") {
 			if rows > 0 {
