@@ -421,7 +421,7 @@ func TestHostileWorkers(t *testing.T) {
 		"ahead": "answered 1000 requests", "back": "answered 4294967295 requests", "calls": "made 2 calls", "callslot": "for request 77", "callflood": "beyond the budget", "callfree": "with host calls for", "callfn": "function", "callviews": "views", "callsize": "view of 129 bytes",
 		"status": "status 9", "verdict": "verdict 99", "used": "units of fuel", "payload": "bytes of payload", "short": "3 bytes of payload", "emits": "of emits", "length": "out_length", "outputs": "out_count",
 		"emitcount": "emit_count", "emit": "", "act": "state_act", "reason": "fault 200", "kind": "error kind 200",
-		"die": "exit code 3", "crash": "not in its list", "panic": "hostile words", "exhaust": "out of memory|failed to allocate", "silent": "did not answer",
+		"die": "exit code 3", "crash": "not in its list", "panic": "hostile words", "exhaust": "memory|failed to allocate", "silent": "did not answer",
 	} {
 		t.Run(kind, func(t *testing.T) {
 			spec := Spec{Name: "h-ring." + kind, Memory: minMemory}
