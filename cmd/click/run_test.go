@@ -37,7 +37,7 @@ func TestRun(t *testing.T) {
 		"rests":      {args: []string{"--simtime", "-e", "Idle -> Discard"}},
 		"errors":     {args: []string{"-e", "a :: Foo;\nb :: Queue(x) -> Discard"}, code: 1, err: "config:1: unknown element class 'Foo'\nconfig:2: While configuring 'b :: Queue':\n  CAPACITY: expected an integer, not 'x'\nconfig:2: 'b :: Queue' input 0 unused\nRouter could not be initialized!\n"},
 		"redeclared": {args: []string{"-e", "a :: Idle;\na :: Idle;"}, code: 1, err: "config:2: redeclaration of element 'a'\nconfig:1: element 'a' previously declared here\n"},
-		"warped":     {args: []string{"-e", `Script(write timewarp 1000, wait 100s, print $(timewarp), write timewarp 0, print $(timewarp), write timewarp -1, print $?, stop)`}, out: "1000\n1\n-1\n", err: "Script@1 :: Script: timewarp: expected a speed up to 1e+06, not '-1'\n"},
+		"warped":     {args: []string{"-e", `Script(write timewarp 1000, wait 100s, print $(timewarp), write timewarp 0, print $(timewarp), write timewarp -1, print $?, stop)`}, out: "1000\n1\n-1\n", err: "While executing 'Script@1 :: Script': write timewarp:\n  expected a speed up to 1e+06, not '-1'\n"},
 		"handler":    {args: []string{"-q", "-e", "Idle -> Discard", "-h", "x.y"}, code: 1, err: "click: no element named 'x'\n"},
 		"exit":       {args: []string{"-q", "-e", "i :: Idle -> d :: Discard", "-x", "d.active"}},
 		"exit false": {args: []string{"-q", "-e", "i :: Idle -> d :: Discard(ACTIVE false)", "-x", "d.active"}, code: 1},
