@@ -81,10 +81,20 @@ func (a *Args) OK() bool { return len(a.errs) == 0 }
 // The two are then run by one thread.
 func (a *Args) Element(name string) Element {
 	el := a.router.find(a.el.name, name)
-	if el != nil && a.el.thread.task == nil { // else the threads have been assigned
-		a.router.refers = append(a.router.refers, [2]int{a.el.index, el.base().index})
+	if el != nil {
+		a.With(el)
 	}
 	return el
+}
+
+// With says that the configured element will touch el. While the router is being made that puts both on one thread; later it returns
+// false if they are on different ones.
+func (a *Args) With(el Element) bool {
+	if a.el.thread.task == nil { // no thread has been assigned yet
+		a.router.refers = append(a.router.refers, [2]int{a.el.index, el.base().index})
+		return true
+	}
+	return a.el.thread == el.base().thread
 }
 
 // Prefer asks for a thread for an element, or for all elements of a compound, named as the configured element would; the last word counts. It is for

@@ -65,11 +65,13 @@ func (e *rewriter) specText(input int) string {
 	p := e.specs[input].pattern
 	n := 0
 	if p != nil {
-		for _, x := range e.Router().Elements() { // which may have the same pattern
-			if rw, ok := x.(sharer); ok {
-				n += rw.core().madeBy(p)
+		e.Alone(func() {
+			for _, x := range e.Router().Elements() { // which may have the same pattern
+				if rw, ok := x.(sharer); ok {
+					n += rw.core().madeBy(p)
+				}
 			}
-		}
+		})
 	}
 	if n == 0 {
 		return e.specs[input].String()

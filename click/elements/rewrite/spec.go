@@ -129,6 +129,9 @@ func findPattern(r *click.Router, w []string, a *click.Args) (*pattern, error) {
 	}
 	for _, x := range r.Elements() {
 		if l, ok := x.(*Patterns); ok && l.byName[w[0]] != nil {
+			if a != nil && !a.With(l) {
+				return nil, fmt.Errorf("pattern '%s' belongs to another thread", w[0])
+			}
 			return l.byName[w[0]], nil
 		}
 	}
