@@ -47,9 +47,11 @@ func (b *Batch) Truncate(n int) {
 
 // Keep calls fn for every packet in order and keeps those for which it returns true; fn has taken the others, and must not change
 // the batch.
-func (b *Batch) Keep(fn func(p *Packet) bool) {
-	n := 0
-	for _, p := range b.pkts[:b.n] {
+func (b *Batch) Keep(fn func(p *Packet) bool) { b.KeepFrom(0, fn) }
+
+// KeepFrom is Keep that keeps the first n packets without asking. Who can tell without a call that all of them stay up to some packet begins there.
+func (b *Batch) KeepFrom(n int, fn func(p *Packet) bool) {
+	for _, p := range b.pkts[n:b.n] {
 		if fn(p) {
 			b.pkts[n] = p
 			n++

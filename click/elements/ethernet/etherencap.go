@@ -41,7 +41,17 @@ func (e *EtherEncap) Configure(a *click.Args) {
 // Act implements click.Actor.
 func (e *EtherEncap) Act(b *packet.Batch) {
 	c := e.Cache()
-	b.Keep(func(p *packet.Packet) bool {
+	done := 0
+	for _, p := range b.Packets() {
+		if c.Shared(p) || !push(p, &e.dst, &e.src, uint16(e.typ)) {
+			break
+		}
+		done++
+	}
+	if done == b.Len() {
+		return
+	}
+	b.KeepFrom(done, func(p *packet.Packet) bool {
 		if !c.Unshare(p) || !push(p, &e.dst, &e.src, uint16(e.typ)) {
 			e.DropOne(p)
 			return false

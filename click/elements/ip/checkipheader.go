@@ -180,7 +180,18 @@ func (e *CheckIPHeader) check(p *packet.Packet) int {
 
 // Act implements click.Actor.
 func (e *CheckIPHeader) Act(b *packet.Batch) {
-	b.Keep(func(p *packet.Packet) bool {
+	good := 0
+	for _, p := range b.Packets() {
+		if e.check(p) >= 0 {
+			break
+		}
+		good++
+	}
+	if good == b.Len() {
+		e.count += uint64(good)
+		return
+	}
+	b.KeepFrom(good, func(p *packet.Packet) bool {
 		if why := e.check(p); why >= 0 {
 			e.faults.Note(&e.Base, e.Name(), why)
 			e.ForwardOne(1, p)

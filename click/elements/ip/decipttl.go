@@ -43,7 +43,19 @@ func (e *DecIPTTL) Act(b *packet.Batch) {
 		return
 	}
 	c := e.Cache()
-	b.Keep(func(p *packet.Packet) bool {
+	done := 0
+	for _, p := range b.Packets() {
+		h := p.Network()
+		if len(h) < 20 || h[8] <= 1 || !e.multicast || c.Shared(p) {
+			break
+		}
+		decrement(h)
+		done++
+	}
+	if done == b.Len() {
+		return
+	}
+	b.KeepFrom(done, func(p *packet.Packet) bool {
 		h := p.Network()
 		if len(h) < 20 {
 			e.headless++

@@ -23,7 +23,17 @@ func (e *DropBroadcasts) Configure(a *click.Args) { a.Parse() }
 
 // Act implements click.Actor.
 func (e *DropBroadcasts) Act(b *packet.Batch) {
-	b.Keep(func(p *packet.Packet) bool {
+	good := 0
+	for _, p := range b.Packets() {
+		if k := p.Anno.Kind; k == packet.ToBroadcast || k == packet.ToMulticast {
+			break
+		}
+		good++
+	}
+	if good == b.Len() {
+		return
+	}
+	b.KeepFrom(good, func(p *packet.Packet) bool {
 		if p.Anno.Kind == packet.ToBroadcast || p.Anno.Kind == packet.ToMulticast {
 			e.DropOne(p)
 			return false

@@ -60,7 +60,17 @@ func (e *IPGWOptions) Configure(a *click.Args) {
 
 // Act implements click.Actor.
 func (e *IPGWOptions) Act(b *packet.Batch) {
-	b.Keep(func(p *packet.Packet) bool {
+	plain := 0
+	for _, p := range b.Packets() {
+		if h := p.Network(); len(h) < 20 || h[0]&15 > 5 {
+			break
+		}
+		plain++
+	}
+	if plain == b.Len() {
+		return
+	}
+	b.KeepFrom(plain, func(p *packet.Packet) bool {
 		if h := p.Network(); len(h) < 20 || h[0]&15 > 5 {
 			if Header(p) == nil || !e.Cache().Unshare(p) {
 				SetParam(p, 0)
