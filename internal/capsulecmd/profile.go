@@ -336,6 +336,12 @@ func (p *profiler) sample() error {
 	for _, t := range p.time {
 		sum += t
 	}
+	if sum == 0 { // it was not looked at: evaluations are few and short
+		for f, n := range p.perFunc() {
+			p.time[f] = float64(n) / float64(p.total)
+		}
+		return err
+	}
 	for f := range p.time {
 		p.time[f] /= sum
 	}
