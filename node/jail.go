@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/ee/ants"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/internal/yamlfile"
@@ -97,9 +98,11 @@ func (s *Spec) checkJails(bad func(key, format string, args ...any)) {
 
 // JailEvent says that the worker process of a jail has ended, or that another was started.
 type JailEvent struct {
-	Kind   string `json:"kind"` // jail-died, jail-started
-	Jail   string `json:"jail"`
-	Reason string `json:"reason,omitempty"`
+	Time   clock.Time    `json:"time_ns"`
+	Kind   string        `json:"kind"` // jail-died, jail-started
+	Node   ants.NodeAddr `json:"node"`
+	Jail   string        `json:"jail"`
+	Reason string        `json:"reason,omitempty"`
 }
 
 // startJails starts the workers of s.
@@ -108,11 +111,14 @@ func (n *Node) startJails() error {
 		if n.env.Stepped {
 			return errs.New(errs.NotSupported, "jail %s: a node under a virtual clock has no processes: leave it out", n.spec.Jails[i].Name)
 		}
-		x := n.spec.Jails[i].spec()
+		x, addr := n.spec.Jails[i].spec(), n.spec.Addr
 		x.Log = n.env.Log
-		x.OnDeath = func(reason error) { n.event(JailEvent{Kind: "jail-died", Jail: x.Name, Reason: reason.Error()}) }
+		tell := func(kind, reason string) {
+			n.event(JailEvent{Time: n.os.Clock().Now(), Kind: kind, Node: addr, Jail: x.Name, Reason: reason})
+		}
+		x.OnDeath = func(reason error) { tell("jail-died", reason.Error()) }
 		x.OnStart = func() {
-			n.event(JailEvent{Kind: "jail-started", Jail: x.Name})
+			tell("jail-started", "")
 			n.rejoins.Go(func() { n.rejoin(x.Name) })
 		}
 		j, err := jail.New(x)
