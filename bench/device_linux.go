@@ -455,14 +455,3 @@ func softirqThread(cpu int) int {
 	}
 	return 0
 }
-
-// urge makes a node's worker urgent until the function it returns is called.
-func urge(n *nodeos.Node) (undo func() error, err error) {
-	set := func(nice int) error {
-		return nodeWorker{n}.call(func() error { return unix.Setpriority(unix.PRIO_PROCESS, 0, nice) })
-	}
-	if err := set(urgent); err != nil {
-		return nil, errs.New(errs.Permission, "a negative nice value needs root: %w", err)
-	}
-	return func() error { return set(0) }, nil
-}

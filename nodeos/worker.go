@@ -62,6 +62,7 @@ type Worker struct {
 	running  *Task
 	bills    []bill
 	billed   int
+	urged    bool // the worker's
 	stop     atomic.Bool
 	done     chan struct{}
 
@@ -113,6 +114,11 @@ func (w *Worker) Poll() *sys.Poller { return w.poll }
 func (w *Worker) loop() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer func() {
+		if w.urged {
+			_ = sys.SetNice(0) // the thread is the runtime's again
+		}
+	}()
 	defer close(w.done)
 	for !w.stop.Load() {
 		if w.turn() {

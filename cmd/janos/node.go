@@ -17,6 +17,7 @@ import (
 	"github.com/janos-os/janos/control"
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/node"
+	"github.com/janos-os/janos/nodeos"
 )
 
 func nodeCommand() *cobra.Command {
@@ -55,14 +56,15 @@ over the interfaces that the node takes.`,
 				level = slog.LevelDebug
 			}
 			log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level})).With("node", spec.Name)
-			// A worker is locked to its thread and may hold a P through a system call: two
-			// more for the control side and the collector.
-			runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), max(spec.Workers, 1)+2))
+			runtime.GOMAXPROCS(nodeos.Procs(spec.Workers))
 			n, err := node.Start(spec, node.Env{Log: log})
 			if err != nil {
 				return err
 			}
 			defer n.Close()
+			if _, err := n.OS().Urge(); err != nil {
+				log.Info("workers run like all other threads", "error", err)
+			}
 			if spec.Control != "" {
 				s, err := control.Serve(n, spec.Control, log)
 				if err != nil {
