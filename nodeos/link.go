@@ -75,6 +75,7 @@ type LinkInfo struct {
 	HWAddr   [6]byte        // zero where Base is not Ethernet
 	Prefixes []netip.Prefix // own addresses with their prefix lengths
 	Notes    []string       // what was degraded at opening, and why
+	OwnOnly  bool           // frames for other hardware addresses are left out
 }
 
 // Claims is what the channels on a link want of it. A program shares what did not change with the one before it, so that a

@@ -156,7 +156,7 @@ func (l *Link) describe(device string, number uint16, spec nodeos.LinkSpec) (ifi
 	if a.EncapType != "ether" {
 		return 0, errs.New(errs.NotSupported, "link %s: interface %s is not an Ethernet but %s", spec.Name, device, a.EncapType)
 	}
-	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "packet", Number: number, Base: demux.Ether, MTU: a.MTU}
+	l.info = nodeos.LinkInfo{Name: spec.Name, Driver: "packet", Number: number, Base: demux.Ether, MTU: a.MTU, OwnOnly: !l.promisc}
 	copy(l.info.HWAddr[:], a.HardwareAddr)
 	addrs, err := h.AddrList(nl, netlink.FAMILY_ALL)
 	if err != nil {

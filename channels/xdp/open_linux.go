@@ -83,6 +83,7 @@ func Open(n *nodeos.Node, number uint16, spec nodeos.LinkSpec) (nodeos.Link, err
 		l.Close()
 		return nil, kernelError(spec.Name, err)
 	}
+	l.info.OwnOnly = !promisc
 	// Only from other programs on this machine: a wire carries finished checksums.
 	l.unfinished = sort == "veth" || sort == "tun" || l.mode == "generic"
 	// A driver takes packets from a queue on one processor at a time. Those of a tun come in the system calls of who writes to it, and generic XDP runs wherever the

@@ -211,11 +211,36 @@ func openLinks(n *nodeos.Node, spec *click.GraphSpec, driver string) error {
 		if _, err := n.Link(p.Link); err == nil {
 			continue
 		}
-		if _, err := n.OpenLink(nodeos.LinkSpec{Name: p.Link, Driver: driver}); err != nil {
+		link := nodeos.LinkSpec{Name: p.Link, Driver: driver}
+		if promiscuous(spec, p.Link) {
+			link.Opts = map[string]string{"promisc": "true"}
+		}
+		if _, err := n.OpenLink(link); err != nil {
 			return fmt.Errorf("%v: '%s :: %s': %w", e.Pos, e.Name, e.Class, err)
 		}
 	}
 	return nil
+}
+
+// promiscuous reports whether a FromDevice of spec wants frames for other hardware addresses from a link.
+func promiscuous(spec *click.GraphSpec, link string) bool {
+	for i := range spec.Elements {
+		e := &spec.Elements[i]
+		if e.Class != "FromDevice" || len(e.Args) == 0 || strings.TrimPrefix(lang.Unquote(e.Args[0]), "DEVNAME ") != link {
+			continue
+		}
+		for at, arg := range e.Args {
+			word, value := lang.NextWord(arg)
+			if at == 1 && value == "" {
+				word, value = "PROMISC", arg
+			}
+			var on bool
+			if word == "PROMISC" && click.Bool(&on)(value, nil) == nil && on {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // drive runs the router until it stops, ctx ends or a signal comes that no script takes.

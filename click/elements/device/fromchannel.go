@@ -30,9 +30,17 @@ func init() {
 		Name: "FromDevice", Ports: "0/1", Processing: "h", New: func() click.Element { return &FromChannel{device: true} },
 		Doc: click.Doc{
 			Group: "device", Title: "pushes all frames of a link",
-			Text:     "It is FromChannel with a bare link.",
-			Args:     []string{"DEVNAME: The link's name.", "QUOTA: Packets that may wait; default 256.", "BURST: Packets pushed at a time; default 32."},
-			Handlers: handlers, Example: "FromDevice(eth0) -> Classifier(12/0800, -) ...;", See: []string{"ToDevice", "FromChannel"},
+			Text: "It is FromChannel with a bare link. The host does not see what it takes, so that there is no SNIFFER true as in Click; nor does it see what the host sends.",
+			Args: []string{
+				"DEVNAME: The link's name.", "PROMISC: Whether frames for other hardware addresses are wanted, which the link must have been opened for; under cmd/click it is; default false.",
+				"SNAPLEN: Bytes of a packet to keep; the extra length annotation says how many more there were; default all.", "SNIFFER: false; true only prints a warning.",
+				"FORCE_IP: Whether to drop what is no IPv4 or IPv6 packet and to mark the header of the others; default false.", "PROTOCOL: Ethernet type of the frames to take; default 0, all.",
+				"TIMESTAMP: Whether packets have their time annotation; default true.", "HEADROOM: Bytes that packets have free before their data, at least; default 28.",
+				"OUTBOUND: false; frames that the host sends cannot be had.", "METHOD: Only prints a warning: the link's driver decides how packets are taken.",
+				"QUOTA: Packets that may wait; default 256.", "BURST: Packets pushed at a time; default 32.",
+			},
+			Handlers: append(handlers, "reset_counts (w): Makes the count 0.", "kernel_drops (r): Packets dropped before the graph could take them.", "encap (r): What packets begin with, such as ETHER.", "drops (r): Packets left out by PROTOCOL and FORCE_IP."),
+			Example:  "FromDevice(eth0, PROMISC true) -> Classifier(12/0800, -) ...;", See: []string{"ToDevice", "FromChannel"},
 		},
 	})
 }
@@ -46,6 +54,7 @@ type FromChannel struct {
 	count  uint64
 	ch     *nodeos.InChan
 	rest   packet.Batch // received and not yet pushed
+	pick   pick
 }
 
 // Configure implements click.Element.
@@ -53,7 +62,7 @@ func (e *FromChannel) Configure(a *click.Args) {
 	e.burst = 32
 	quota, burst := click.Key("QUOTA", click.IntRange(&e.spec.Quota, 1, nodeos.MaxQuota)), click.Key("BURST", click.IntRange(&e.burst, 1, packet.MaxBatch))
 	if e.device {
-		a.Parse(click.Must("DEVNAME", click.String(&e.spec.Protocol)), quota, burst)
+		e.pick.configure(a, &e.spec.Protocol, quota, burst)
 	} else {
 		a.Parse(click.Must("PROTOCOL", click.String(&e.spec.Protocol)), click.May("ADDRESS", click.String(&e.spec.Address)),
 			click.May("KEY", func(s string, a *click.Args) error {
@@ -77,6 +86,7 @@ func (e *FromChannel) Configure(a *click.Args) {
 		}
 		if l, lerr := e.Router().Domain().Node().Link(rule.Protocol.Link); err == nil && lerr == nil {
 			i := l.Info()
+			e.pick.check(a, i, e.Router().Domain().Node().Pool().Spec().Headroom)
 			_, err = demux.Compile(i.Base, i.Name, []demux.Rule{rule})
 		}
 		if err != nil {
@@ -167,6 +177,9 @@ func (e *FromChannel) run() (int, bool) {
 	}
 	e.rest.Drop1st(n)
 	e.count += uint64(n)
+	if e.pick.active {
+		e.pick.act(&e.Base, b)
+	}
 	e.Out(0).Push(b)
 	e.Thread().Release(b)
 	return n, true
@@ -175,6 +188,14 @@ func (e *FromChannel) run() (int, bool) {
 // AddHandlers implements click.HandlerAdder.
 func (e *FromChannel) AddHandlers(h *click.Handlers) {
 	h.Count("count", &e.count)
+	if e.device {
+		h.Write("reset_counts", func(string) error { e.count = 0; return nil })
+		h.Read("kernel_drops", func() string {
+			s := e.ch.Stats()
+			return strconv.FormatUint(s.Full+s.Limited+s.Poor, 10)
+		})
+		h.Read("encap", func() string { return e.pick.encap })
+	}
 	h.Read("stats", func() string {
 		s := e.ch.Stats()
 		return "packets " + strconv.FormatUint(s.Packets, 10) + "\nbytes " + strconv.FormatUint(s.Bytes, 10) + "\nfull " + strconv.FormatUint(s.Full, 10) +
