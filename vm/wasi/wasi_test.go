@@ -316,8 +316,8 @@ func TestKilled(t *testing.T) {
 	}
 }
 
-// A sleeping program costs no processor time and no fuel.
-func TestSleepIsFree(t *testing.T) {
+// A sleeping program gives the processor up: there is one, and another program runs to its end beside it.
+func TestSleeperGivesTheProcessorUp(t *testing.T) {
 	s := newShell(t)
 	d := s.domain(nodeos.FilesSpec{})
 	p, o := s.start(d, load(t, "attack"), Spec{Args: []string{"attack", "sleep"}})
