@@ -216,6 +216,9 @@ func (a *aligner) read() {
 // rounds bounds the search for a fixed point; alignments only lose information, so that few are needed.
 const rounds = 64
 
+// pruneWork bounds how many elements and connections are looked at to take out Aligns.
+const pruneWork = 20_000_000
+
 // solve computes what outputs have and what inputs want.
 func (a *aligner) solve() {
 	n := len(a.g.Elements)
@@ -279,11 +282,11 @@ func (a *aligner) behind(i, in int, comes alignment, flows func(in, out int) boo
 	}
 	all := alignment{1, 0}
 	ok := true
-	a.edges(func(_ int, ed lang.Edge) {
-		if ed.From == i && flows(in, ed.FromPort) && ok {
+	for _, k := range a.outs[i] {
+		if ed := &a.g.Edges[k]; !a.free[k] && flows(in, ed.FromPort) && ok {
 			all, ok = all.and(a.want[ed.To][ed.ToPort].moved(-f.moves))
 		}
-	})
+	}
 	if !ok {
 		all = alignment{1, 0} // they contradict each other: each gets its own
 	}
@@ -345,17 +348,18 @@ func (a *aligner) between(from []port, to port, class string, args ...string) in
 
 // cut removes a connection.
 func (e *edit) cut(from, to port) {
-	e.edges(func(k int, ed lang.Edge) {
-		if ed.From == from.el && ed.FromPort == from.n && ed.To == to.el && ed.ToPort == to.n {
+	for _, k := range e.outs[from.el] {
+		if ed := &e.g.Edges[k]; ed.FromPort == from.n && ed.To == to.el && ed.ToPort == to.n {
 			e.free[k] = true
 		}
-	})
+	}
 }
 
 // prune takes connections around Aligns that change nothing and past Aligns behind which another one follows, and removes those that are left without
 // connections on one side.
 func (a *aligner) prune() {
-	for changed, round := true, 0; changed && round < rounds*rounds; round++ {
+	most := min(max(pruneWork/(len(a.g.Elements)+len(a.g.Edges)+1), 16), rounds*rounds)
+	for changed, round := true, 0; changed && round < most; round++ {
 		changed = false
 		a.read()
 		a.solve()

@@ -86,28 +86,56 @@ func Kinds(g *lang.Graph) (in, out [][]click.Kind) {
 			}
 		}
 	}
-	set := func(to *click.Kind, from click.Kind) bool {
-		if *to != click.AgnosticKind || from == click.AgnosticKind {
-			return false
-		}
-		*to = from
-		return true
+	type end struct {
+		port
+		out bool
 	}
-	for changed := true; changed; {
-		changed = false
-		for _, ed := range g.Edges {
-			f, t := &out[ed.From][ed.FromPort], &in[ed.To][ed.ToPort]
-			if set(t, *f) || set(f, *t) {
-				changed = true
+	at := func(p end) *click.Kind {
+		if p.out {
+			return &out[p.el][p.n]
+		}
+		return &in[p.el][p.n]
+	}
+	var work []end
+	set := func(p end, k click.Kind) {
+		if x := at(p); *x == click.AgnosticKind {
+			*x = k
+			work = append(work, p)
+		}
+	}
+	for i := range g.Elements {
+		for n, k := range in[i] {
+			if k != click.AgnosticKind {
+				work = append(work, end{port{i, n}, false})
 			}
 		}
-		for i := range g.Elements {
-			for a := range in[i] {
-				for b := range out[i] {
-					if free[i][0][a] && free[i][1][b] && flows[i](a, b) && (set(&in[i][a], out[i][b]) || set(&out[i][b], in[i][a])) {
-						changed = true
-					}
+		for n, k := range out[i] {
+			if k != click.AgnosticKind {
+				work = append(work, end{port{i, n}, true})
+			}
+		}
+	}
+	for len(work) > 0 {
+		p := work[0]
+		work = work[1:]
+		k := *at(p)
+		if p.out {
+			for _, t := range e.from(p.port) {
+				set(end{t, false}, k)
+			}
+			for n := range in[p.el] {
+				if free[p.el][1][p.n] && free[p.el][0][n] && flows[p.el](n, p.n) {
+					set(end{port{p.el, n}, false}, k)
 				}
+			}
+			continue
+		}
+		for _, f := range e.into(p.port) {
+			set(end{f, true}, k)
+		}
+		for n := range out[p.el] {
+			if free[p.el][0][p.n] && free[p.el][1][n] && flows[p.el](p.n, n) {
+				set(end{port{p.el, n}, true}, k)
 			}
 		}
 	}

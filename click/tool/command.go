@@ -45,7 +45,7 @@ type call struct {
 	set     map[string][]string // options by their long name, with their values
 	order   []given             // and as they came
 	vars    map[string]string
-	file    string
+	columns bool          // errors have columns
 	members []lang.Member // of the archive that the configuration came in
 }
 
@@ -65,7 +65,7 @@ var input = []option{{'f', "file=", "read the configuration from FILE"}, {'e', "
 var common = []option{{'o', "output=", "write to FILE"}, {'C', "clickpath=", "where require(library) looks"},
 	{0, "help", "print this"}, {'v', "version", "print the version"}}
 
-var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand, &alignCommand, &fastCommand, &combineCommand, &uncombineCommand, &devirtualizeCommand}
+var commands = []*command{&flattenCommand, &undeadCommand, &xformCommand, &alignCommand, &fastCommand, &combineCommand, &uncombineCommand, &devirtualizeCommand, &prettyCommand}
 
 // Names returns the names of all tools.
 func Names() []string {
@@ -269,7 +269,7 @@ func (c *call) flat(name, text string, keep bool) (*lang.Graph, error) {
 	if c.has("clickpath") {
 		path = c.value("clickpath")
 	}
-	return lang.ParseGraph(name, text, lang.Options{IsClass: Known, Vars: c.vars, Library: Library(path), Lines: true, KeepVars: keep, KeepOrder: true})
+	return lang.ParseGraph(name, text, lang.Options{IsClass: Known, Vars: c.vars, Library: Library(path), Lines: !c.columns, KeepVars: keep, KeepOrder: true})
 }
 
 // read reads a file, standard input for "" and "-".

@@ -15,6 +15,8 @@ type edit struct {
 	gone  []bool // elements
 	free  []bool // edges that are gone
 	names map[string]int
+	ins   [][]int // for each element the edges that lead to it, also those that are gone
+	outs  [][]int
 }
 
 // port is a port of an element; whether an input or an output is said where it is used.
@@ -25,7 +27,16 @@ func newEdit(g *lang.Graph) *edit {
 	for i := range g.Elements {
 		e.names[g.Elements[i].Name] = i
 	}
+	e.list()
 	return e
+}
+
+// list makes ins and outs.
+func (e *edit) list() {
+	e.ins, e.outs = make([][]int, len(e.gone)), make([][]int, len(e.gone))
+	for k, ed := range e.g.Edges {
+		e.outs[ed.From], e.ins[ed.To] = append(e.outs[ed.From], k), append(e.ins[ed.To], k)
+	}
 }
 
 // commit takes out the holes.
@@ -95,7 +106,7 @@ func (e *edit) add(n lang.Node) int {
 	}
 	e.names[n.Name] = len(e.g.Elements)
 	e.g.Elements = append(e.g.Elements, n)
-	e.gone = append(e.gone, false)
+	e.gone, e.ins, e.outs = append(e.gone, false), append(e.ins, nil), append(e.outs, nil)
 	return len(e.g.Elements) - 1
 }
 
@@ -107,22 +118,29 @@ func (e *edit) anonymous(class, mark string, pos errs.Pos, args ...string) int {
 func (e *edit) drop(i int) {
 	e.gone[i] = true
 	delete(e.names, e.g.Elements[i].Name)
-	for k, ed := range e.g.Edges {
-		if ed.From == i || ed.To == i {
-			e.free[k] = true
-		}
+	for _, k := range e.ins[i] {
+		e.free[k] = true
+	}
+	for _, k := range e.outs[i] {
+		e.free[k] = true
 	}
 }
 
 // join connects two ports unless they are.
 func (e *edit) join(from, to port, pos errs.Pos) {
-	for k, ed := range e.g.Edges {
-		if !e.free[k] && ed.From == from.el && ed.FromPort == from.n && ed.To == to.el && ed.ToPort == to.n {
+	near := e.outs[from.el]
+	if len(e.ins[to.el]) < len(near) {
+		near = e.ins[to.el]
+	}
+	for _, k := range near {
+		if ed := &e.g.Edges[k]; !e.free[k] && ed.From == from.el && ed.FromPort == from.n && ed.To == to.el && ed.ToPort == to.n {
 			return
 		}
 	}
+	k := len(e.g.Edges)
 	e.g.Edges = append(e.g.Edges, lang.Edge{From: from.el, FromPort: from.n, To: to.el, ToPort: to.n, Pos: pos})
 	e.free = append(e.free, false)
+	e.outs[from.el], e.ins[to.el] = append(e.outs[from.el], k), append(e.ins[to.el], k)
 }
 
 // edges calls fn for every connection that is there.
@@ -136,22 +154,37 @@ func (e *edit) edges(fn func(k int, ed lang.Edge)) {
 
 // into returns the output ports that are connected to an input.
 func (e *edit) into(p port) (out []port) {
-	e.edges(func(_ int, ed lang.Edge) {
-		if ed.To == p.el && ed.ToPort == p.n {
+	for _, k := range e.ins[p.el] {
+		if ed := &e.g.Edges[k]; !e.free[k] && ed.ToPort == p.n {
 			out = append(out, port{ed.From, ed.FromPort})
 		}
-	})
+	}
 	return out
 }
 
 // from returns the input ports that an output is connected to.
 func (e *edit) from(p port) (out []port) {
-	e.edges(func(_ int, ed lang.Edge) {
-		if ed.From == p.el && ed.FromPort == p.n {
+	for _, k := range e.outs[p.el] {
+		if ed := &e.g.Edges[k]; !e.free[k] && ed.FromPort == p.n {
 			out = append(out, port{ed.To, ed.ToPort})
 		}
-	})
+	}
 	return out
+}
+
+// ports returns how many ports of an element connections use.
+func (e *edit) ports(i int) (nin, nout int) {
+	for _, k := range e.ins[i] {
+		if !e.free[k] {
+			nin = max(nin, e.g.Edges[k].ToPort+1)
+		}
+	}
+	for _, k := range e.outs[i] {
+		if !e.free[k] {
+			nout = max(nout, e.g.Edges[k].FromPort+1)
+		}
+	}
+	return nin, nout
 }
 
 // tidy forgets connections that are gone, if they are many.
@@ -173,6 +206,7 @@ func (e *edit) tidy() {
 		}
 	}
 	e.g.Edges, e.free = e.g.Edges[:n], make([]bool, n)
+	e.list()
 }
 
 // counts returns how many ports the connections of each element use.

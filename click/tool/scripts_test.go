@@ -84,6 +84,9 @@ func transcript(commands string) string {
 		}
 		var out, errOut strings.Builder
 		code := Run(words[0], words[1:], Stdio{strings.NewReader(in), &out, &errOut})
+		if s := out.String(); s != "" && !strings.HasSuffix(s, "\n") {
+			out.WriteString("\n[no newline]\n")
+		}
 		for _, l := range strings.SplitAfter(out.String()+errOut.String(), "\n") {
 			if !strings.HasPrefix(l, "# ") || strings.HasPrefix(l, "# keep") {
 				b.WriteString(l)
@@ -127,6 +130,7 @@ func TestArchive(t *testing.T) {
 func FuzzTools(f *testing.F) {
 	f.Add("a :: Idle -> b :: { input -> Null -> t :: Tee -> output; t[1] -> [1]output } -> Discard; b[1] -> Queue -> s :: PrioSched -> ToDevice(x); Idle -> [1]s", "Tee")
 	f.Add("FromDevice(a) -> StaticSwitch(99999999999) -> c :: Classifier(12/0800, -) -> IPClassifier(tcp, -) -> Discard; define($x ${x})", "elementclass P { input -> StaticSwitch($x) -> output } elementclass P_Replacement { input -> Null -> output }")
+	f.Add("elementclass X { input -> /* c */ output } a :: X -> b, c :: Discard", "<~config><~elements entry=\"<~inputs entry='<~port>'><~if test=1 gt=<~name> then=x>\" typeentry=<~type>><~elements column=1/2>")
 	f.Add(lang.WriteArchive([]lang.Member{{Name: "config", Data: "Strip(14) -> CheckIPHeader -> Align(4, 0) -> Align(8,2) -> Discard"}}), "")
 	f.Fuzz(func(t *testing.T, config, extra string) {
 		for _, name := range Names() {
@@ -143,8 +147,11 @@ func FuzzTools(f *testing.F) {
 	})
 }
 
-// fuzzArgs makes the other text a pattern file for click-xform.
+// fuzzArgs makes the other text a pattern file for click-xform and a template for click-pretty.
 func fuzzArgs(t *testing.T, name, extra string) []string {
+	if name == "click-pretty" {
+		return []string{"-T", extra}
+	}
 	if name != "click-xform" || extra == "" {
 		return nil
 	}

@@ -58,10 +58,10 @@ func (u *undead) passes() {
 		if u.gone[i] {
 			continue
 		}
-		nin, nout := u.counts()
+		nin, nout := u.ports(i)
 		switch n := &u.g.Elements[i]; n.Class {
 		case "Null":
-			if nin[i] == 1 && nout[i] == 1 {
+			if nin == 1 && nout == 1 {
 				u.bypass(i, 0, 0)
 			}
 		case "StaticSwitch", "StaticPullSwitch":
@@ -74,7 +74,7 @@ func (u *undead) passes() {
 			if n.Class == "StaticPullSwitch" {
 				in, out = at, 0
 			}
-			if in < 0 || in >= nin[i] || out < 0 || out >= nout[i] {
+			if in < 0 || in >= nin || out < 0 || out >= nout {
 				u.drop(i) // nothing gets through
 				continue
 			}
@@ -260,23 +260,27 @@ func (u *undead) shrink() (changed bool) {
 		if u.gone[i] || !tee && !schedulers[n.Class] {
 			continue
 		}
-		nin, nout := u.counts()
-		ports := nin[i]
+		nin, nout := u.ports(i)
+		ports := nin
 		if tee {
-			ports = nout[i]
+			ports = nout
 		}
 		first := 0
 		if n.Class == "PullTee" {
 			first = 1 // output 0 is where packets are pulled
 		}
 		used := make([]bool, ports)
-		u.edges(func(_ int, ed lang.Edge) {
-			if tee && ed.From == i {
+		mine := u.ins[i]
+		if tee {
+			mine = u.outs[i]
+		}
+		for _, k := range mine {
+			if ed := &u.g.Edges[k]; !u.free[k] && tee {
 				used[ed.FromPort] = true
-			} else if !tee && ed.To == i {
+			} else if !u.free[k] {
 				used[ed.ToPort] = true
 			}
-		})
+		}
 		at, left := make([]int, ports), 0
 		var args []string
 		for p := range used {
@@ -295,14 +299,10 @@ func (u *undead) shrink() (changed bool) {
 			} else {
 				u.inputs[i] = left
 			}
-			for k := range u.g.Edges {
-				ed := &u.g.Edges[k]
-				if u.free[k] {
-					continue
-				}
-				if tee && ed.From == i {
+			for _, k := range mine {
+				if ed := &u.g.Edges[k]; !u.free[k] && tee {
 					ed.FromPort = at[ed.FromPort]
-				} else if !tee && ed.To == i {
+				} else if !u.free[k] {
 					ed.ToPort = at[ed.ToPort]
 				}
 			}
@@ -313,7 +313,7 @@ func (u *undead) shrink() (changed bool) {
 		if tee && left > 1 {
 			n.Args, n.Text = []string{strconv.Itoa(left)}, "" // so that nobody has to count
 		}
-		if left == 1 && nout[i] >= 1 && nin[i] >= 1 && (tee || nout[i] == 1) {
+		if left == 1 && nout >= 1 && nin >= 1 && (tee || nout == 1) {
 			what := "scheduler"
 			if tee {
 				what = "tee"

@@ -184,20 +184,27 @@ func (b *body) ports() string {
 	return strconv.Itoa(in) + " inputs and " + strconv.Itoa(out) + " outputs"
 }
 
-// maxReplacements bounds patterns that fit what they make of each other; larger configurations may have as many more as they have elements.
-const maxReplacements = 10_000
+// maxReplacements bounds patterns that fit what they make of each other; configurations may have two more for each of their elements.
+const maxReplacements = 1000
+
+// maxTries bounds the search for places where patterns fit, which takes long if parts of a pattern are not connected to each other.
+const maxTries = 20_000_000
 
 // Xform replaces what the patterns match until nothing is left to match, and returns how many times it did. A pattern does not match what
 // it has made itself. Patterns that go on for ever end with an error, after what they have done until then.
 func Xform(g *lang.Graph, patterns []Pattern) (int, error) {
 	x := &xform{edit: newEdit(g), made: make([]int, len(g.Elements))}
-	count, most := 0, maxReplacements+len(g.Elements)
+	count, most := 0, maxReplacements+2*len(g.Elements)
 	for changed := true; changed; {
 		changed = false
 		for i := range patterns {
 			p := &patterns[i]
 			for {
 				m := x.match(p, i+1)
+				if x.tries > maxTries {
+					x.commit()
+					return count, errs.New(errs.Limit, "finding out whether '%s' matches takes too long; are its elements connected?", p.Name)
+				}
 				if m == nil {
 					break
 				}
@@ -218,6 +225,7 @@ type xform struct {
 	*edit
 	made  []int // number of the pattern that made an element, from 1
 	slots []int // of removed elements, for new ones
+	tries int   // so far
 }
 
 // match is a place where a pattern fits.
@@ -254,10 +262,14 @@ func (x *xform) match(p *Pattern, number int) *match {
 	used := map[int]bool{}
 	var try func(n int) bool
 	try = func(n int) bool {
+		x.tries++
 		if n == len(g.Elements) {
 			return x.fits(p, number, m, adj) && (p.fits == nil || p.fits(m.vars))
 		}
 		for _, el := range candidates(g, n, m, adj, byClass) {
+			if x.tries++; x.tries > maxTries {
+				return false
+			}
 			if used[el] || x.g.Elements[el].Class != g.Elements[n].Class || !linked(g, n, el, m, adj) {
 				continue
 			}
@@ -543,6 +555,7 @@ func (x *xform) place() int {
 	}
 	x.g.Elements = append(x.g.Elements, lang.Node{})
 	x.gone, x.made = append(x.gone, true), append(x.made, 0)
+	x.ins, x.outs = append(x.ins, nil), append(x.outs, nil)
 	return len(x.gone) - 1
 }
 
