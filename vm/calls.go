@@ -81,6 +81,7 @@ var calls = map[string]GuestCall{
 		if err != nil {
 			return 0, err
 		}
+		in.Charge(uint64(len(b)) / abi.VMSegmentNewBytes)
 		h, err := in.iso.NewSegment(b, AllRights)
 		return int(h), err
 	},
@@ -197,6 +198,7 @@ func callSend(in *Instance, s []uint64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	in.Charge(uint64(len(data)) / abi.VMSendBytes)
 	return 0, in.send(l, data, ids, s[5]&NoWait == 0)
 }
 
@@ -218,6 +220,7 @@ func callReceive(in *Instance, s []uint64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	in.Charge(uint64(n) / abi.VMReceiveBytes)
 	for k := range ids {
 		if k >= nh {
 			ids[k] = 0
@@ -236,7 +239,9 @@ func callSegmentRead(in *Instance, s []uint64) (int, error) {
 	if err != nil || s[1] >= uint64(len(seg.data)) {
 		return 0, err
 	}
-	return copy(b, seg.data[s[1]:]), nil
+	n := copy(b, seg.data[s[1]:])
+	in.Charge(uint64(n) / abi.VMSegmentReadBytes)
+	return n, nil
 }
 
 func callVisit(in *Instance, s []uint64) (int, error) {
@@ -251,6 +256,7 @@ func callVisit(in *Instance, s []uint64) (int, error) {
 	if s[2] > s[3] {
 		return 0, errs.New(errs.Invalid, "vm: visit: %d bytes in a buffer of %d", s[2], s[3])
 	}
+	in.Charge((s[2] + s[3]) / abi.VMVisitBytes)
 	var c Call
 	v, leave, err := in.visit(svc, &c, buf[:s[2]], s[4])
 	if err != nil {

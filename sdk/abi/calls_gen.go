@@ -50,6 +50,15 @@ var VMCalls = []Call{
 	{Name: "child_wait", Params: 2, Result: true, Fuel: 500, Process: true},    // child, out
 }
 
+// Prices that depend on the arguments of calls of janos_vm, in units of fuel.
+const (
+	VMSendBytes        = 16 // bytes for a unit
+	VMReceiveBytes     = 16 // bytes for a unit
+	VMSegmentNewBytes  = 16 // bytes for a unit
+	VMSegmentReadBytes = 16 // bytes for a unit
+	VMVisitBytes       = 16 // bytes for a unit
+)
+
 // NOModule is the name under which guests import the calls of package vm/nodeosabi.
 const NOModule = "janos_nodeos"
 

@@ -35,11 +35,11 @@ export declare function vm_args(buf: usize, cap: u32): i32;
 @external("janos_vm", "link_new")
 export declare function vm_link_new(queue: u32, bytes: u32, out: usize): i32;
 
-// sends a message of bytes and of n handles, of which the receiver gets its own. The handles need the right to be passed on. Costs 500 units of fuel.
+// sends a message of bytes and of n handles, of which the receiver gets its own. The handles need the right to be passed on. Costs 500 + 1 for 16 bytes units of fuel.
 @external("janos_vm", "send")
 export declare function vm_send(link: i32, data: usize, len: u32, handles: usize, n: u32, flags: u32): i32;
 
-// receives a message and returns its bytes; writes n handles, 0 behind the last. Error 15 leaves the message. Costs 500 units of fuel.
+// receives a message and returns its bytes; writes n handles, 0 behind the last. Error 15 leaves the message. Costs 500 + 1 for 16 bytes units of fuel.
 @external("janos_vm", "receive")
 export declare function vm_receive(link: i32, buf: usize, cap: u32, handles: usize, n: u32, flags: u32): i32;
 
@@ -55,7 +55,7 @@ export declare function vm_handle_revoke(h: i32): i32;
 @external("janos_vm", "handle_narrow")
 export declare function vm_handle_narrow(h: i32, rights: u32): i32;
 
-// makes a shared segment of a copy of the bytes and returns its handle; who has one is charged for all of it. Costs 2000 units of fuel.
+// makes a shared segment of a copy of the bytes and returns its handle; who has one is charged for all of it. Costs 2000 + 1 for 16 bytes units of fuel.
 @external("janos_vm", "segment_new")
 export declare function vm_segment_new(data: usize, len: u32): i32;
 
@@ -63,11 +63,11 @@ export declare function vm_segment_new(data: usize, len: u32): i32;
 @external("janos_vm", "segment_size")
 export declare function vm_segment_size(h: i32): i32;
 
-// copies bytes of a segment to buf, as many as there are, and returns how many. Costs 200 units of fuel.
+// copies bytes of a segment to buf, as many as there are, and returns how many. Costs 200 + 1 for 16 bytes units of fuel.
 @external("janos_vm", "segment_read")
 export declare function vm_segment_read(h: i32, offset: u32, buf: usize, len: u32): i32;
 
-// calls a service in another isolate with len bytes of buf, at the own cost; the answer of at most cap bytes is in buf, and its length is returned. Costs 500 units of fuel.
+// calls a service in another isolate with len bytes of buf, at the own cost; the answer of at most cap bytes is in buf, and its length is returned. Costs 500 + 1 for 16 bytes units of fuel.
 @external("janos_vm", "visit")
 export declare function vm_visit(service: i32, buf: usize, len: u32, cap: u32, fuel: u32): i32;
 

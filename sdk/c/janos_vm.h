@@ -49,12 +49,12 @@ __attribute__((import_module("janos_vm"), import_name("link_new")))
 int32_t vm_link_new(uint32_t queue, uint32_t bytes, void *out);
 
 /* sends a message of bytes and of n handles, of which the receiver gets its own. The handles
- * need the right to be passed on. Costs 500 units of fuel. May wait. */
+ * need the right to be passed on. Costs 500 + 1 for 16 bytes units of fuel. May wait. */
 __attribute__((import_module("janos_vm"), import_name("send")))
 int32_t vm_send(int32_t link, const void *data, uint32_t len, const void *handles, uint32_t n, uint32_t flags);
 
 /* receives a message and returns its bytes; writes n handles, 0 behind the last. Error 15
- * leaves the message. Costs 500 units of fuel. May wait. */
+ * leaves the message. Costs 500 + 1 for 16 bytes units of fuel. May wait. */
 __attribute__((import_module("janos_vm"), import_name("receive")))
 int32_t vm_receive(int32_t link, void *buf, uint32_t cap, void *handles, uint32_t n, uint32_t flags);
 
@@ -73,7 +73,7 @@ __attribute__((import_module("janos_vm"), import_name("handle_narrow")))
 int32_t vm_handle_narrow(int32_t h, uint32_t rights);
 
 /* makes a shared segment of a copy of the bytes and returns its handle; who has one is
- * charged for all of it. Costs 2000 units of fuel. */
+ * charged for all of it. Costs 2000 + 1 for 16 bytes units of fuel. */
 __attribute__((import_module("janos_vm"), import_name("segment_new")))
 int32_t vm_segment_new(const void *data, uint32_t len);
 
@@ -81,14 +81,14 @@ int32_t vm_segment_new(const void *data, uint32_t len);
 __attribute__((import_module("janos_vm"), import_name("segment_size")))
 int32_t vm_segment_size(int32_t h);
 
-/* copies bytes of a segment to buf, as many as there are, and returns how many. Costs 200
- * units of fuel. */
+/* copies bytes of a segment to buf, as many as there are, and returns how many. Costs 200 +
+ * 1 for 16 bytes units of fuel. */
 __attribute__((import_module("janos_vm"), import_name("segment_read")))
 int32_t vm_segment_read(int32_t h, uint32_t offset, void *buf, uint32_t len);
 
 /* calls a service in another isolate with len bytes of buf, at the own cost; the answer of
- * at most cap bytes is in buf, and its length is returned. Costs 500 units of fuel. May
- * wait. */
+ * at most cap bytes is in buf, and its length is returned. Costs 500 + 1 for 16 bytes units
+ * of fuel. May wait. */
 __attribute__((import_module("janos_vm"), import_name("visit")))
 int32_t vm_visit(int32_t service, void *buf, uint32_t len, uint32_t cap, uint32_t fuel);
 
