@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,8 @@ it is "-", until something stops the router.
   -q, --quit              do not run; initialize, call handlers, and stop
   -j, --threads N         run with N threads, 1 to 256; StaticThreadSched says which elements run in
                           which of them (default 1)
+  -a, --affinity[=N]      pin the threads to processors, the first one to N (default 0)
+      --no-affinity       do not; the default
   -R, --allow-reconfigure the handler hotconfig replaces the running configuration
   -p, --port PORT         let programs call handlers on a TCP port of this host (ControlSocket); PORT+
                           takes the first free one from PORT
@@ -56,6 +59,8 @@ type options struct {
 	hasPath       bool
 	driver        string
 	threads       int
+	pinned        bool
+	pin           int // processor of the first thread
 	version, help bool
 	vars          map[string]string
 }
@@ -80,6 +85,14 @@ func parseOptions(args []string) (*options, error) {
 			return args[i], nil
 		}
 		switch {
+		case a == "-a" || a == "--affinity" || a == "--no-affinity" || strings.HasPrefix(a, "--affinity="):
+			o.pin, o.pinned = 0, a != "--no-affinity"
+			if _, n, ok := strings.Cut(a, "="); ok {
+				var err error
+				if o.pin, err = strconv.Atoi(n); err != nil || o.pin < 0 || o.pin >= runtime.NumCPU() {
+					return nil, errs.New(errs.Invalid, "%s: want a processor from 0 to %d", a, runtime.NumCPU()-1)
+				}
+			}
 		case strings.HasPrefix(a, "--") && len(a) > 2:
 			name, value, given := strings.Cut(a[2:], "=")
 			wants, ok := long[name]

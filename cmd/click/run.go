@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/janos-os/janos/click/lang"
 	"github.com/janos-os/janos/clock"
 	"github.com/janos-os/janos/demux"
+	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/nodeos"
 )
 
@@ -163,6 +165,12 @@ func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, 
 	if s.node, err = nodeos.NewNode(ns); err != nil {
 		return nil, err
 	}
+	if o.pinned && !o.sim {
+		if err := pin(s.node, o.pin); err != nil {
+			s.node.Close()
+			return nil, err
+		}
+	}
 	env := click.Env{Domain: s.node.Root(), Output: out, Stdout: stdout, Host: true, Threads: o.threads}
 	if o.reconfigure {
 		env.Parse = func(text string) (*click.GraphSpec, error) {
@@ -188,6 +196,22 @@ func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, 
 		return nil, err
 	}
 	return s, nil
+}
+
+// pin gives each worker a processor of its own, the first one that with the given number, which the process's first thread gets too.
+func pin(n *nodeos.Node, first int) error {
+	err := sys.Pin(os.Getpid(), first)
+	for i := range n.Workers() {
+		n.Worker(i).Call(func() {
+			if werr := sys.Pin(0, (first+i)%runtime.NumCPU()); err == nil {
+				err = werr
+			}
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("--affinity: %w", err)
+	}
+	return nil
 }
 
 // openLinks opens the links that the elements of spec name.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -43,6 +44,9 @@ func TestRun(t *testing.T) {
 		"exit false": {args: []string{"-q", "-e", "i :: Idle -> d :: Discard(ACTIVE false)", "-x", "d.active"}, code: 1},
 		"option":     {args: []string{"-z"}, code: 2, err: "click: unknown option -z\nTry 'click --help'.\n"},
 		"value":      {args: []string{"-e"}, code: 2, err: "click: option --expression needs a value\nTry 'click --help'.\n"},
+		"threads":    {args: []string{"-j2", "--no-affinity", "-e", `StaticThreadSched(s 0, u 1); s :: InfiniteSource(LIMIT 5000) -> Queue -> u :: Unqueue -> c :: Counter(COUNT_CALL 5000 stop) -> Discard`, "-h", "c.count", "-h", "u.home_thread"}, out: "c.count:\n5000\n\nu.home_thread:\n1\n\n"},
+		"no threads": {args: []string{"-j", "0"}, code: 2, err: "click: --threads 0, want a number from 1 to 256\nTry 'click --help'.\n"},
+		"processor":  {args: []string{"--affinity=x"}, code: 2, err: fmt.Sprintf("click: --affinity=x: want a processor from 0 to %d\nTry 'click --help'.\n", runtime.NumCPU()-1)},
 		"two":        {args: []string{"a", "b"}, code: 2, err: "click: more than one configuration was given\nTry 'click --help'.\n"},
 		"help":       {args: []string{"--help"}, out: usage},
 		"device":     {args: []string{"--driver", "mem", "-e", "InfiniteSource(LIMIT 3, LENGTH 60, STOP true) -> t :: ToDevice(m0); FromDevice(m0) -> Discard", "-h", "t.count"}, out: "3\n"},
