@@ -118,8 +118,8 @@ func (n *Node) startJails() error {
 		}
 		x.OnDeath = func(reason error) { tell("jail-died", reason.Error()) }
 		x.OnStart = func() {
-			tell("jail-started", "")
 			n.rejoins.Go(func() { n.rejoin(x.Name) })
+			tell("jail-started", "")
 		}
 		j, err := jail.New(x)
 		if err != nil {
