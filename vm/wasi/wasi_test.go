@@ -2,6 +2,7 @@ package wasi
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"flag"
 	"fmt"
 	"io"
@@ -40,6 +41,24 @@ func buildC(t *testing.T, comp *ckit.Compiler, src, out string) error {
 	return nil
 }
 
+// toolchain names the compiler and the libraries that a program has parts of.
+func toolchain(t *testing.T, comp *ckit.Compiler) string {
+	t.Helper()
+	version := comp.Version + "\n"
+	for _, flag := range []string{"-print-file-name=libc.a", "-print-file-name=crt1-command.o", "-print-libgcc-file-name"} {
+		path, err := exec.CommandContext(t.Context(), comp.Path, "--target=wasm32-wasi", flag).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := os.ReadFile(strings.TrimSpace(string(path)))
+		if err != nil {
+			t.Skipf("there is no C library for WASI (package wasi-libc): %v", err)
+		}
+		version += fmt.Sprintf("%s %x\n", filepath.Base(strings.TrimSpace(string(path))), sha256.Sum256(b))
+	}
+	return version
+}
+
 // The programs are what the sources beside them build to, where the compiler and the library are those they were made with.
 func TestSources(t *testing.T) {
 	comp, err := ckit.FindCompiler(t.Context())
@@ -47,6 +66,7 @@ func TestSources(t *testing.T) {
 		t.Skip(err)
 	}
 	made, _ := os.ReadFile("testdata/compiler.txt")
+	version := toolchain(t, comp)
 	dir := t.TempDir()
 	for _, src := range []string{"words", "attack", "fuzz"} {
 		out := filepath.Join(dir, src+".wasm")
@@ -67,12 +87,12 @@ func TestSources(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.TrimSpace(string(made)) == comp.Version && !bytes.Equal(got, want) {
+		if string(made) == version && !bytes.Equal(got, want) {
 			t.Errorf("%s.wasm is not what its source builds to; run this test with -update", src)
 		}
 	}
 	if *update {
-		if err := os.WriteFile("testdata/compiler.txt", []byte(comp.Version+"\n"), 0o644); err != nil {
+		if err := os.WriteFile("testdata/compiler.txt", []byte(version), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
