@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -194,10 +195,8 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request) {
 	}
 	defer c.Close()
 	w.Header().Set("Content-Type", "application/x-pcapng")
-	file, err := newCaptureFile(w, r.FormValue("place"))
-	if err != nil {
-		return
-	}
+	file := captureFile{to: w, name: r.FormValue("place")}
+	defer file.end()
 	flush(w)
 	for i := 0; n == 0 || i < n; i++ {
 		select {
@@ -218,32 +217,56 @@ func (s *Server) capture(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// captureFile writes packets with and without link header, which are those of two interfaces.
-type captureFile struct{ w *pcapgo.NgWriter }
+// captureFile writes packets with and without link header, which are those of two interfaces. The second is described when the first packet of
+// its kind comes, because many programs read captures of one kind only.
+type captureFile struct {
+	to    io.Writer
+	name  string
+	w     *pcapgo.NgWriter // nil: nothing is written yet
+	index [2]int           // of the interfaces, from 1: of whole frames, and of IP packets
+}
 
-func newCaptureFile(w http.ResponseWriter, name string) (*captureFile, error) {
-	frames := pcapgo.NgInterface{Name: name, LinkType: layers.LinkTypeEthernet, SnapLength: look.MaxSnap, TimestampResolution: 9}
-	ng, err := pcapgo.NewNgWriterInterface(w, frames, pcapgo.DefaultNgWriterOptions)
-	if err != nil {
-		return nil, err
+// kind returns the index of an interface, which it describes if need be.
+func (f *captureFile) kind(ip bool) (int, error) {
+	k, link := 0, layers.LinkTypeEthernet
+	if ip {
+		k, link = 1, layers.LinkTypeRaw
 	}
-	raw := frames
-	raw.LinkType = layers.LinkTypeRaw
-	if _, err := ng.AddInterface(raw); err != nil {
-		return nil, err
+	if f.index[k] > 0 {
+		return f.index[k] - 1, nil
 	}
-	return &captureFile{ng}, ng.Flush()
+	i := pcapgo.NgInterface{Name: f.name, LinkType: link, SnapLength: look.MaxSnap, TimestampResolution: 9}
+	if f.w == nil {
+		w, err := pcapgo.NewNgWriterInterface(f.to, i, pcapgo.DefaultNgWriterOptions)
+		if err != nil {
+			return 0, err
+		}
+		f.w, f.index[k] = w, 1
+		return 0, nil
+	}
+	n, err := f.w.AddInterface(i)
+	f.index[k] = n + 1
+	return n, err
 }
 
 func (f *captureFile) write(p look.Sight) error {
-	i := gopacket.CaptureInfo{Timestamp: p.Time, CaptureLength: len(p.Data), Length: p.Length}
-	if p.IP {
-		i.InterfaceIndex = 1
+	n, err := f.kind(p.IP)
+	if err != nil {
+		return err
 	}
-	if err := f.w.WritePacket(i, p.Data); err != nil {
+	if err := f.w.WritePacket(gopacket.CaptureInfo{Timestamp: p.Time, CaptureLength: len(p.Data), Length: p.Length, InterfaceIndex: n}, p.Data); err != nil {
 		return err
 	}
 	return f.w.Flush()
+}
+
+// end makes what has no packets a capture all the same.
+func (f *captureFile) end() {
+	if f.w == nil {
+		if _, err := f.kind(false); err == nil {
+			_ = f.w.Flush() // the reader may have gone
+		}
+	}
 }
 
 // GraphRuntime calls fn with what the elements did in each interval, count times; 0: until the context ends, which is then no error.
