@@ -13,6 +13,7 @@ import (
 	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/nodeos"
 	"github.com/janos-os/janos/packet"
+	"github.com/janos-os/janos/resctl"
 	"github.com/janos-os/janos/sdk/abi"
 	"github.com/janos-os/janos/vm"
 	"github.com/janos-os/janos/vm/jail"
@@ -86,6 +87,9 @@ func (f *flow) imprison(j *jail.Jail) error {
 func (f *flow) runJailed(b nodeos.Budget) nodeos.Used {
 	w, c := b.Worker, f.cell
 	u := nodeos.Used{}
+	if d := c.queue.Cost(); d > 0 {
+		f.meter.Spend(resctl.CPU, int64(d))
+	}
 	for f.state == flowActive && u.Packets < b.Packets && u.Fuel < fuelPerRun {
 		d, ok := c.queue.Collect(&f.call)
 		if !ok {

@@ -606,12 +606,14 @@ func (p *process) class(c *vm.Class) (*classRef, error) {
 
 // watch looks after a process until gone is closed: what does not answer, and what works without work, is killed.
 func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, error)) {
-	period := p.j.spec.Hang / 4
+	period := min(p.j.spec.Hang/4, 100*time.Millisecond)
+	patience := int(p.j.spec.Hang / period)
 	tick := time.NewTicker(period)
 	defer tick.Stop()
 	type seen struct {
-		moved uint32
-		still int
+		moved  uint32
+		still  int
+		weight uint64
 	}
 	lanes := make([]seen, len(p.queues))
 	var idle, before time.Duration
@@ -631,7 +633,7 @@ func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, err
 			busy = true
 			if m := q.moved.Load(); m != s.moved {
 				s.moved, s.still = m, 0
-			} else if s.still++; s.still > 4 {
+			} else if s.still++; s.still > patience {
 				p.kill(errs.New(errs.Timeout, "it did not answer for %s", p.j.spec.Hang))
 			}
 		}
@@ -640,6 +642,24 @@ func (p *process) watch(gone <-chan struct{}, cpuTime func() (time.Duration, err
 			continue // it has ended
 		}
 		p.cpu.Store(int64(used))
+		total := uint64(0)
+		var part [maxQueues + 1]uint64
+		for n := range lanes {
+			if q := p.queues[n].Load(); q != nil {
+				w := q.weight.Load()
+				if w < lanes[n].weight { // another queue than before
+					lanes[n].weight = 0
+				}
+				part[n] = w - lanes[n].weight
+				lanes[n].weight = w
+				total += part[n]
+			}
+		}
+		for n := range lanes {
+			if q := p.queues[n].Load(); q != nil && part[n] > 0 {
+				q.cost.Add(int64(float64(used-before) * float64(part[n]) / float64(total)))
+			}
+		}
 		// Compilation in the background and garbage collection come to an end.
 		if idle = max(0, idle+used-before-period/100); busy {
 			idle = 0

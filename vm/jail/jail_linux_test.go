@@ -716,3 +716,37 @@ func TestChurn(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestCost: the worker's processor time is told to the queue that it worked for, and is not more than there was.
+func TestCost(t *testing.T) {
+	r := newRig(t, Spec{Queues: 2})
+	in := r.instance(r.outside, "loop")
+	var qs [2]*Queue
+	for k := range qs {
+		var err error
+		if qs[k], err = r.j.Queue(); err != nil {
+			t.Fatal(err)
+		}
+		defer qs[k].Close()
+	}
+	busy, idle := qs[0], qs[1]
+	c, res := call(numbered(1)), new(vm.Call)
+	c.Budget = 1 << 20
+	var cost time.Duration
+	for until := time.Now().Add(time.Minute); cost == 0 && time.Now().Before(until); cost += busy.Cost() {
+		if _, _, err := busy.Submit(in, nil, c, 0); err != nil {
+			t.Fatal(err)
+		}
+		for busy.Flush(); busy.Pending() > 0; {
+			if _, ok := busy.Collect(res); !ok {
+				_ = busy.Wait(time.Minute)
+			}
+		}
+	}
+	if all := time.Duration(r.j.Status().CPU); cost == 0 || cost > all {
+		t.Errorf("%s were told, of %s", cost, all)
+	}
+	if d := idle.Cost(); d != 0 {
+		t.Errorf("%s for a queue that did nothing", d)
+	}
+}

@@ -54,6 +54,8 @@ type Queue struct {
 	issued               Ticket        // the last one
 	open                 atomic.Uint32 // next - taken, for the watch
 	moved                atomic.Uint32 // goes up with taken and served, for the watch
+	weight               atomic.Uint64 // of what was answered, for the watch
+	cost                 atomic.Int64  // processor time, nanoseconds, not yet asked for
 
 	block   [abi.BlockSize]byte // copies of what came
 	payload []byte
@@ -319,11 +321,24 @@ func (q *Queue) take(c *vm.Call) (Done, bool) {
 		return q.corrupt(c, "status %d", le.Uint32(h[respStatus:]))
 	}
 	c.Used = used
+	q.weight.Add(used + weightEach)
 	if x.meter != nil {
 		x.meter.Settle(resctl.Fuel, int64(x.budget), int64(used))
 	}
 	q.step(x)
 	return d, true
+}
+
+// weightEach is what an evaluation weighs besides its fuel, in units of that.
+const weightEach = 500
+
+// Cost returns the processor time that the worker has used for the queue since the last call, and not yet told: its own, as the kernel has measured it, divided among
+// the queues by the fuel of what they had answered. It is known some tenths of a second late.
+func (q *Queue) Cost() time.Duration {
+	if q.cost.Load() == 0 {
+		return 0
+	}
+	return time.Duration(q.cost.Swap(0))
 }
 
 // text copies the text of an answer: printable characters, at most textMax.
