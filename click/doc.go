@@ -18,9 +18,12 @@
 // for intermediate use come from the thread's stack ([Thread.Scratch]), since graphs may have circles and
 // an element may be entered again before it has returned.
 //
-// Traps. Everything in an element runs on the router's worker, except Configure and Initialize, which run before
+// A router may have several threads, one for each of several workers ([Env].Threads). An element is run by one of them, which is decided
+// before it starts (threads.go); handlers, replacements and the control side stop all of them meanwhile (gate.go).
+//
+// Traps. Everything in an element runs on its thread's worker, except Configure and Initialize, which run before
 // it starts; so elements need no locks, and nobody else may touch them. Handlers are called
-// through [Router.Read] and [Router.Write], which go to the worker; code that is on the
-// worker already uses ReadHere and WriteHere. A packet that an element does not pass on must be
+// through [Router.Read] and [Router.Write], which go to the first worker; elements use ReadHandler and WriteHandler, code that runs
+// there already ReadHere and WriteHere. Elements of a class that allows it may get more packets at once than their source's burst ([Merging]). A packet that an element does not pass on must be
 // freed and counted. Packets may share frames: an element that writes calls Unshare first.
 package click
