@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/janos-os/janos/nodeos"
@@ -175,13 +176,7 @@ type nodeOut struct {
 	q     *Queue
 	batch packet.Batch
 	close sync.Once
-	stats nodeOutStats
-}
-
-// nodeOutStats are counted by the worker.
-type nodeOutStats struct {
-	mu   sync.Mutex // held for an addition
-	poor uint64
+	poor  atomic.Uint64 // packets that there was no frame for
 }
 
 // Out implements Domain.
@@ -213,9 +208,7 @@ func (c *nodeOut) run(b nodeos.Budget) nodeos.Used {
 		for ; data != nil && c.batch.Room() > 0 && u.Packets < b.Packets; data, m = c.q.First() {
 			u.Packets++
 			if p := w.Cache().AllocFrom(c.d.Owner(), data); p == nil {
-				c.stats.mu.Lock()
-				c.stats.poor++
-				c.stats.mu.Unlock()
+				c.poor.Add(1)
 			} else {
 				c.address(p, &m.Remote)
 				c.batch.Append(p)
@@ -253,9 +246,7 @@ func (c *nodeOut) Pump() { c.task.Wake() }
 // Stats implements Channel.
 func (c *nodeOut) Stats() Counters {
 	s := counters(c.c.Stats())
-	c.stats.mu.Lock()
-	defer c.stats.mu.Unlock()
-	s.Poor += c.stats.poor
+	s.Poor += c.poor.Load()
 	return s
 }
 

@@ -7,6 +7,7 @@ package nodeosabi
 //	out-channel  put by guests, taken by the host's task
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -111,11 +112,10 @@ func (q *Queue) Pop() {
 // Taken tells those who wait for room, after some Pops.
 func (q *Queue) Taken() { q.bell.ring() }
 
-// bell wakes those who wait for something.
+// bell wakes those who wait for something. Who rings takes no lock: the list is replaced whole by those who come and go.
 type bell struct {
-	n   atomic.Int32 // of who
-	mu  sync.Mutex   // held for moments, and only if n is not 0
-	who map[*waiting]bool
+	mu  sync.Mutex // among those
+	who atomic.Pointer[[]*waiting]
 }
 
 // waiting is a call that waits.
@@ -126,29 +126,37 @@ type waiting struct {
 
 func (b *bell) add(w *waiting) {
 	b.mu.Lock()
-	if b.who == nil {
-		b.who = make(map[*waiting]bool)
+	defer b.mu.Unlock()
+	list := []*waiting{w}
+	if old := b.who.Load(); old != nil {
+		list = append(list, *old...)
 	}
-	b.who[w] = true
-	b.n.Store(int32(len(b.who)))
-	b.mu.Unlock()
+	b.who.Store(&list)
 }
 
 func (b *bell) remove(w *waiting) {
 	b.mu.Lock()
-	delete(b.who, w)
-	b.n.Store(int32(len(b.who)))
-	b.mu.Unlock()
-}
-
-func (b *bell) ring() {
-	if b.n.Load() == 0 {
+	defer b.mu.Unlock()
+	old := b.who.Load()
+	if old == nil { // a call that waits for one thing twice has been here
 		return
 	}
-	b.mu.Lock()
-	for w := range b.who {
+	list := slices.DeleteFunc(slices.Clone(*old), func(o *waiting) bool { return o == w })
+	if len(list) == 0 {
+		b.who.Store(nil)
+		return
+	}
+	b.who.Store(&list)
+}
+
+// ring wakes all of them. One who has just left is woken for nothing.
+func (b *bell) ring() {
+	list := b.who.Load()
+	if list == nil {
+		return
+	}
+	for _, w := range *list {
 		w.ready.Store(true)
 		w.poke()
 	}
-	b.mu.Unlock()
 }

@@ -260,13 +260,13 @@ PART timers(void)
 {
 	int32_t t = no_timer_new(), out = open_out(args.domain), in = open_in(args.domain, "t", 0);
 	struct no_timer when = {0};
-	struct no_event ev[3] = {{.h = t}, {.h = in}, {.h = out}};
+	struct no_event ev[3] = {{.h = t}, {.h = in}, {.h = out}}, twice[2] = {{.h = in}, {.h = in}};
 	uint64_t before, after;
 	uint32_t a, b;
 
 	WANT(t > 0 && out > 0 && in > 0);
 	WANT(no_time(&before) == 0);
-	WANT(no_wait(ev, 2, 0) == 0 && no_wait(ev, 2, 1000) == 0);
+	WANT(no_wait(ev, 2, 0) == 0 && no_wait(ev, 2, 1000) == 0 && no_wait(twice, 2, 1000) == 0);
 	WANT(no_time(&after) == 0 && after >= before + 1000000);
 	WANT(no_wait(ev, 3, NO_FOREVER) == 1 && ev[2].ready == NO_SEND && ev[0].ready == 0);
 	when.at_ns = after + 2000000;
