@@ -11,13 +11,14 @@ import (
 )
 
 // body is what an instance lives in: a module instance of the engine and its linear memory. It belongs to one instance, or waits in the pool of its
-// code, restored to what it was at first. What trapped, was killed or grew is never used again.
+// code, restored to what it was at first. What was killed or grew is never used again, nor what was in a host function that broke its contract.
 type body struct {
 	tier    int
 	mod     api.Module
 	fn      api.Function // what is called
 	carries bool         // it is gate.ExportEnter: it carries the fuel
 	fuel    api.MutableGlobal
+	slots   api.MutableGlobal   // of a recursive module; nil: not looked up yet
 	globals []api.MutableGlobal // the guest's, as gate.Module.Mutable has them; nil: not looked up yet
 	mem     linear
 
@@ -84,7 +85,8 @@ func (e *Engine) closeBody(b *body) {
 	}
 }
 
-// restore makes b what it was at first and reports whether that is possible. The evaluation before must have ended without a fault.
+// restore makes b what it was at first and reports whether that is possible. The evaluation before may have ended in a fault: all that a guest has is its memory, its globals,
+// the number of slots, and tables and segments, with which it is not possible.
 func (b *body) restore(ent *entry) bool {
 	m := ent.mod
 	if m.SegmentState || b.mem.n != int(m.MemoryMin)<<16 {
@@ -109,6 +111,12 @@ func (b *body) restore(ent *entry) bool {
 	}
 	for i, g := range b.globals {
 		g.Set(m.Initial[i])
+	}
+	if m.Recursive { // a fault may have left calls open
+		if b.slots == nil {
+			b.slots = b.mod.ExportedGlobal(gate.ExportSlots).(api.MutableGlobal)
+		}
+		b.slots.Set(uint64(ent.key.class.config.Limits.Stack))
 	}
 	b.used, b.written, b.hostWrote = false, 0, false
 	return true

@@ -2,9 +2,13 @@ package vm
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"testing"
 
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/resctl"
+	"github.com/janos-os/janos/vm/gate"
 )
 
 // TestPool: what a closed instance lived in serves the next one, of another isolate, and has nothing in it of what was before.
@@ -51,33 +55,78 @@ func TestPool(t *testing.T) {
 	})
 }
 
-// TestPoolKeepsNoFaults: after a fault, and where memory has grown, the next instance begins with another body.
-func TestPoolKeepsNoFaults(t *testing.T) {
+// TestPoolAfterFaults: a body that had a fault waits in the pool as new as one that was never used, whatever the guest had done to it; what grew, was killed or
+// was left by a host function that panicked does not.
+func TestPoolAfterFaults(t *testing.T) {
 	eachMode(t, func(t *testing.T, m Mode) {
 		r := newRig(t, m, IsolateSpec{})
+		evaluate := func(in *Instance, window []byte) (*Call, error) {
+			c := call(append(window, make([]byte, 64-len(window))...))
+			_, err := in.Evaluate(nil, c)
+			return c, err
+		}
 		for _, tc := range []struct {
 			name   string
 			window []byte
-			faults bool
-		}{{"loop", []byte{1}, true}, {"hog", make([]byte, 4), false}} {
+			reason Reason
+			waits  bool
+		}{
+			{"loop", []byte{1}, OutOfFuel, true}, {"loop", []byte{2}, OutOfStack, true}, {"loop", []byte{3}, OutOfFuel, true}, {"loop", []byte{4}, OutOfFuel, true},
+			{"hog", []byte{2}, Divide, true}, {"hog", []byte{3}, Unreachable, true}, {"hog", []byte{1}, OutOfMemory, false},
+		} {
+			what := fmt.Sprintf("%s %d", tc.name, tc.window[0])
 			in := r.instance(tc.name)
+			fresh := r.instance(tc.name) // another body of the same code
 			b := in.body
-			if _, err := in.Evaluate(r.acct.Meter(0), call(tc.window)); (err != nil) != tc.faults {
-				t.Errorf("%s: %v", tc.name, err)
+			first, err := evaluate(in, tc.window)
+			var f *Fault
+			if !errors.As(err, &f) || f.Reason != tc.reason {
+				t.Fatalf("%s: %v, want %v", what, err, tc.reason)
 			}
-			if err := in.Close(); err != nil {
-				t.Fatal(err)
+			pool := in.code.entry.pool
+			if waits := len(pool) == 1 && pool[0] == b; waits != tc.waits {
+				t.Fatalf("%s: %d bodies wait", what, len(pool))
 			}
-			if n := len(in.code.entry.pool); n != 0 {
-				t.Errorf("%s: %d bodies wait", tc.name, n)
+			if !tc.waits {
+				continue
 			}
-			again, err := r.iso.Instantiate(in.code)
-			if err != nil {
-				t.Fatal(err)
+			want := fresh.body
+			if !bytes.Equal(b.mem.buf[:b.mem.n], want.mem.buf[:want.mem.n]) {
+				t.Errorf("%s: the memory is not as in the beginning", what)
 			}
-			if again.body == b {
-				t.Errorf("%s: the body is used again", tc.name)
+			names := []string{}
+			for _, g := range in.code.entry.mod.Mutable {
+				names = append(names, gate.GlobalName(g))
 			}
+			if in.code.entry.mod.Recursive {
+				names = append(names, gate.ExportSlots)
+			}
+			for _, n := range names {
+				if got, want := b.mod.ExportedGlobal(n).Get(), want.mod.ExportedGlobal(n).Get(); got != want {
+					t.Errorf("%s: global %q is %d, at first %d", what, n, got, want)
+				}
+			}
+			// The same again, in the same body, is the same.
+			lives := in.Lives()
+			again, err := evaluate(in, tc.window)
+			var g *Fault
+			if !errors.As(err, &g) || *g != *f && (g.Reason != f.Reason || g.Func != f.Func || g.Offset != f.Offset) || again.Used != first.Used || in.Lives() != lives+1 {
+				t.Errorf("%s: %v and %d units, then %v and %d, in life %d after %d", what, f, first.Used, err, again.Used, in.Lives(), lives)
+			}
+		}
+		// Killed, and a host function that panics.
+		in := r.instance("echo")
+		r.iso.spec.Data = func(*Instance) { panic("a defect") }
+		if _, err := evaluate(in, []byte{6}); !errors.Is(err, errs.Internal) {
+			t.Errorf("a host function that panics: %v", err)
+		}
+		r.iso.spec.Data = func(in *Instance) { in.Isolate().Kill(nil) }
+		in2 := r.instance("echo")
+		if _, err := evaluate(in2, []byte{6}); !errors.Is(err, errs.Dead) {
+			t.Errorf("killed: %v", err)
+		}
+		if n := len(in.code.entry.pool); n != 0 {
+			t.Errorf("%d bodies wait", n)
 		}
 	})
 }

@@ -172,7 +172,7 @@ func (in *Instance) end() {
 	in.repay()
 }
 
-// retire ends a life that may have been a good one: its body is kept for the next instance of the same code.
+// retire ends a life that was not killed: where it can be restored, its body is kept for the next instance of the same code.
 func (in *Instance) retire() {
 	ent := in.code.entry
 	if b := in.body; b != nil && !ent.key.class.process && b.restore(ent) && in.iso.e.pool(ent, b) {
@@ -317,9 +317,23 @@ func (in *Instance) evaluate(by payer, c *Call) (abi.Verdict, error) {
 		in.keep(c, fresh, verdict, err)
 	}
 	if err != nil {
-		in.end()
+		in.endLife(err)
 	}
 	return verdict, err
+}
+
+// endLife ends the life that had a fault. Its body waits in the pool where it can be restored, which costs a small part of what a new one does: guests cannot
+// make garbage by faults.
+func (in *Instance) endLife(err error) {
+	var f *Fault
+	if errors.As(err, &f) && in.body != nil {
+		switch f.Reason {
+		case OutOfFuel, OutOfStack, Unreachable, Bounds, Divide, Conversion, IndirectCall, BadOutput:
+			in.retire()
+			return
+		}
+	}
+	in.end()
 }
 
 // stopped returns why nothing may run in the isolate, or nil.

@@ -2,7 +2,7 @@ package gate
 
 // Version numbers the price list and the form of the rewriting together. Code that was compiled
 // under another version is not used.
-const Version = 2
+const Version = 3
 
 // The price list, in units of fuel. A unit is about the time of one simple instruction: some 0.1 to 0.3 ns
 // in compiled code, 4 to 8 ns in the interpreter. What may take longer costs more; lengths are

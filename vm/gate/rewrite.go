@@ -16,6 +16,7 @@ const (
 	ExportFuel   = "\x00fuel"
 	ExportEnter  = "\x00enter"
 	ExportStart  = "\x00start"
+	ExportSlots  = "\x00slots" // of a Recursive module: what is left of the call stack, at first Limits.Stack
 	ExportMemory = "memory"
 	globalPrefix = "\x00g"
 )
@@ -274,6 +275,9 @@ func (w *rewriter) exports(s *writer) {
 	}
 	if w.enter >= 0 {
 		list = append(list, ex{ExportEnter, 0, uint32(len(w.d.imports) + 1 + len(w.d.funcs))})
+	}
+	if w.counted {
+		list = append(list, ex{ExportSlots, 3, w.slots})
 	}
 	if w.d.start >= 0 && w.d.cfg.CallStart {
 		list = append(list, ex{ExportStart, 0, w.funcIndex(uint32(w.d.start))})
