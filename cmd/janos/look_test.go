@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,7 +46,7 @@ func TestLooking(t *testing.T) {
 		{"show graph --format dot", `(?s)^digraph.*n2 \[label="q :: Queue"\];.*n2 -> n3 \[style=dashed\];`, 0},
 		{"show graph --format svg", `(?s)^<svg .*stroke-dasharray.*>q :: Queue</text>.*</svg>\n$`, 0},
 		{"show graph --format png", ``, errs.Invalid},
-		{"show runtime --for 50ms", `(?s)over .*in elements\nelement .*\nm +MarkIPHeader +[1-9].*d +Discard +[1-9]`, 0},
+		{"show runtime", `(?s)over .*in elements\nelement .*\nm +MarkIPHeader +[1-9].*d +Discard +[1-9]`, 0},
 		{"show runtime --for 50ms --json", `(?s)"over_ns": [1-9].*"name": "src"`, 0},
 		{"show runtime --for 1us", ``, errs.Invalid},
 		{"monitor --every 20ms --count 2 --lines 3", `(?s)over .*over .*`, 0},
@@ -56,11 +57,17 @@ func TestLooking(t *testing.T) {
 		{"tcpdump m --count 3 --snap 20", `\x0a\x0d\x0d\x0a`, 0},
 		{"tcpdump [0]d --count 1 --write " + file, `^$`, 0},
 		{"tcpdump", ``, errs.Invalid},
+		{"click flatten -n -e Idle", `^Idle@1\n$`, 0},
+		{"click names", `(?m)^click-undead$`, 0},
+		{"click --help", `janos click TOOL`, 0},
+		{"click flatten -e a::", ``, errs.Invalid},
+		{"click nothing", ``, errs.Invalid},
 		{"tcpdump m --count -1", ``, errs.Invalid},
 	} {
 		root := rootCommand()
 		var out bytes.Buffer
 		root.SetOut(&out)
+		root.SetErr(io.Discard)
 		root.SetArgs(strings.Fields(c.args))
 		err := root.ExecuteContext(t.Context())
 		switch {

@@ -84,7 +84,7 @@ To know what works here:        janos doctor`,
 			root.AddCommand(c)
 		}
 	}
-	add("run", nodeCommand(), showCommand(), monitorCommand(), traceCommand(), tcpdumpCommand(), labCommand(), demoCommand(), guestCommand(), wasiCommand())
+	add("run", nodeCommand(), showCommand(), monitorCommand(), traceCommand(), tcpdumpCommand(), clickCommand(), labCommand(), demoCommand(), guestCommand(), wasiCommand())
 	add("write", capsuleCommand())
 	add("machine", doctorCommand(), benchCommand(), versionCommand())
 	// A command that has others below it runs only to refuse what is not one of them.
