@@ -50,6 +50,9 @@ func module(t testing.TB, name string) []byte {
 	return b
 }
 
+// FuzzModule is testdata/fuzz.wasm, for fuzz targets of hosts.
+func FuzzModule(t testing.TB) []byte { return module(t, "fuzz") }
+
 // tester is one run.
 type tester struct {
 	*testing.T
