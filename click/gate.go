@@ -23,7 +23,7 @@ type gate struct {
 // of the threads. With idle it waits until no other thread is in the middle of a run; the caller is not in one either.
 func (t *Thread) alone(idle bool, fn func()) {
 	r := t.router
-	if len(r.threads) == 1 || t.worker.Poll() == nil { // nobody else runs, or all run on this goroutine
+	if len(r.threads) == 1 || t.worker.Poll() == nil || r.over.Load() { // nobody else runs, or all run on this goroutine
 		fn()
 		return
 	}

@@ -72,6 +72,7 @@ type Router struct {
 	done    chan struct{} // closed by Stop
 	life    sync.Mutex    // control calls against the end; never on the packet path
 	cleaned bool
+	over    atomic.Bool // nothing runs any more, and workers may be gone
 }
 
 // New makes a router of spec and starts it. The spec may be used again. The error has all mistakes of the
@@ -456,4 +457,5 @@ func (r *Router) cleanup() {
 			c.Cleanup()
 		}
 	}
+	r.over.Store(true)
 }

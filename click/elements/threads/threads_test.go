@@ -280,3 +280,29 @@ func TestQueueChangesBetweenThreads(t *testing.T) {
 	s.until("d.count", strconv.Itoa(40000-s.number("q.drops")))
 	s.end()
 }
+
+// The node closes while threads run and the control side asks them things.
+func TestNodeClosesMeanwhile(t *testing.T) {
+	for range 10 {
+		s := start(t, 2, `StaticThreadSched(s1 0, s2 1, u 0); s1 :: InfiniteSource -> c1 :: Counter -> Discard;
+			s2 :: InfiniteSource -> c2 :: Counter(COUNT_CALL 10 c1.reset) -> q :: Queue -> u :: Unqueue -> Discard;`)
+		asked := make(chan struct{})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for i := 0; ; i++ {
+				if _, err := s.r.Read("c2.count", ""); err != nil {
+					return
+				}
+				if i == 3 {
+					close(asked)
+				}
+			}
+		}()
+		<-asked
+		if err := s.d.Node().Close(); err != nil {
+			t.Error(err)
+		}
+		<-done
+	}
+}
