@@ -45,6 +45,7 @@ func (t *Table) dwarf(sections map[string][]byte, start int) (ok bool) {
 			continue
 		}
 		var e dwarf.LineEntry
+		numbers := map[*dwarf.LineFile]int{}
 		for len(t.lines) < maxLines {
 			if err := lr.Next(&e); errors.Is(err, io.EOF) || err != nil {
 				break
@@ -54,7 +55,12 @@ func (t *Table) dwarf(sections map[string][]byte, start int) (ok bool) {
 				continue // code that the linker dropped
 			}
 			if !e.EndSequence && e.File != nil && e.Line > 0 {
-				x.file, x.line = t.file(e.File.Name), e.Line
+				n, known := numbers[e.File]
+				if !known {
+					n = t.file(e.File.Name)
+					numbers[e.File] = n
+				}
+				x.file, x.line = n, e.Line
 			}
 			t.lines = append(t.lines, x)
 		}

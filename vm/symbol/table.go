@@ -30,7 +30,8 @@ type entry struct {
 const (
 	maxName  = 200
 	maxNames = 1 << 16
-	maxLines = 1 << 20
+	maxLines = 1 << 18
+	maxFiles = 1 << 10
 )
 
 // Read reads the custom sections of a module, and sourceMap if it is not nil, the text of a source map (version 3) for it. It neither fails nor checks
@@ -111,7 +112,7 @@ func (t *Table) Breaks(offset int) bool {
 func (t *Table) file(name string) int {
 	name = clean(name)
 	i := slices.Index(t.files, name)
-	if i < 0 {
+	if i < 0 && len(t.files) < maxFiles {
 		i = len(t.files)
 		t.files = append(t.files, name)
 	}
