@@ -33,11 +33,13 @@ func profileCommand() *cobra.Command {
 	)
 	c := &cobra.Command{
 		Use: "profile FILE", Short: "Show where evaluations spend fuel and time", Args: cobra.ExactArgs(1),
-		Long: `Evaluates recordings of a module (FILE.wasm; see janos capsule debug for recordings) again and again, and shows which functions use the fuel and the time.
+		Long: `Evaluates recordings of a module (FILE.wasm; see janos capsule debug for recordings) again and again, and shows which functions use
+the fuel and the time.
 
 fuel   of one evaluation of each recording, exactly, with the functions that called; it is what a node charges
-cpu    processor time of --time, in compiled code as on a node: functions of Go as the Go profiler sees them, which sees guest code as one; that part is
-       divided among the guest's functions as a clock finds them at every 2,003rd unit of fuel, in a second run of half the length
+cpu    processor time of --time, in compiled code as on a node: functions of Go as the Go profiler sees them, which sees guest code as one;
+       that part is divided among the guest's functions as a clock finds them at every 2,003rd unit of fuel, in a second run of half the
+       length
 
 --out writes both for "go tool pprof", guest functions beside those of Go; -sample_index=fuel there chooses fuel. Functions have their names,
 and lines, in modules that were built with --debug, or with a source map beside them.`,
