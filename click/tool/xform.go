@@ -193,7 +193,13 @@ const maxTries = 20_000_000
 // Xform replaces what the patterns match until nothing is left to match, and returns how many times it did. A pattern does not match what
 // it has made itself. Patterns that go on for ever end with an error, after what they have done until then.
 func Xform(g *lang.Graph, patterns []Pattern) (int, error) {
-	x := &xform{edit: newEdit(g), made: make([]int, len(g.Elements))}
+	x := &xform{edit: newEdit(g), made: make([]int, len(g.Elements)), prefixes: map[string]bool{}, numbers: map[string]int{}}
+	for i := range g.Elements {
+		if n := strings.IndexByte(g.Elements[i].Name, '/'); n > 0 {
+			x.prefixes[g.Elements[i].Name[:n+1]] = true
+		}
+	}
+	x.limit = maxTries + 1000*len(g.Elements)
 	count, most := 0, maxReplacements+2*len(g.Elements)
 	for changed := true; changed; {
 		changed = false
@@ -201,7 +207,7 @@ func Xform(g *lang.Graph, patterns []Pattern) (int, error) {
 			p := &patterns[i]
 			for {
 				m := x.match(p, i+1)
-				if x.tries > maxTries {
+				if x.tries > x.limit {
 					x.commit()
 					return count, errs.New(errs.Limit, "finding out whether '%s' matches takes too long; are its elements connected?", p.Name)
 				}
@@ -226,6 +232,10 @@ type xform struct {
 	made  []int // number of the pattern that made an element, from 1
 	slots []int // of removed elements, for new ones
 	tries int   // so far
+	limit int   // of them
+	// prefixes are those of names, which no replacement gets again; numbers are the last ones that replacements of each pattern got.
+	prefixes map[string]bool
+	numbers  map[string]int
 }
 
 // match is a place where a pattern fits.
@@ -234,21 +244,9 @@ type match struct {
 	vars map[string]string // with the dollar sign
 }
 
-type edges struct{ into, from map[port][]port }
-
-func (x *xform) adjacent() edges {
-	e := edges{map[port][]port{}, map[port][]port{}}
-	x.edges(func(_ int, ed lang.Edge) {
-		f, t := port{ed.From, ed.FromPort}, port{ed.To, ed.ToPort}
-		e.from[f], e.into[t] = append(e.from[f], t), append(e.into[t], f)
-	})
-	return e
-}
-
 // match finds the first place where p fits, in the order of the elements, or nil.
 func (x *xform) match(p *Pattern, number int) *match {
 	g := p.from.g
-	adj := x.adjacent()
 	byClass := map[string][]int{}
 	for i := range x.g.Elements {
 		if !x.gone[i] {
@@ -264,13 +262,13 @@ func (x *xform) match(p *Pattern, number int) *match {
 	try = func(n int) bool {
 		x.tries++
 		if n == len(g.Elements) {
-			return x.fits(p, number, m, adj) && (p.fits == nil || p.fits(m.vars))
+			return x.fits(p, number, m) && (p.fits == nil || p.fits(m.vars))
 		}
-		for _, el := range candidates(g, n, m, adj, byClass) {
-			if x.tries++; x.tries > maxTries {
+		for _, el := range x.candidates(g, n, m, byClass) {
+			if x.tries++; x.tries > x.limit {
 				return false
 			}
-			if used[el] || x.g.Elements[el].Class != g.Elements[n].Class || !linked(g, n, el, m, adj) {
+			if used[el] || x.g.Elements[el].Class != g.Elements[n].Class || !x.linked(g, n, el, m) {
 				continue
 			}
 			vars, ok := bind(g.Elements[n].Args, x.g.Elements[el].Args, m.vars)
@@ -294,14 +292,14 @@ func (x *xform) match(p *Pattern, number int) *match {
 }
 
 // candidates returns the elements that n could be: neighbours of what has been found already, if n has any, else all of its class.
-func candidates(g *lang.Graph, n int, m *match, adj edges, byClass map[string][]int) []int {
+func (x *xform) candidates(g *lang.Graph, n int, m *match, byClass map[string][]int) []int {
 	for _, ed := range g.Edges {
 		var near []port
 		switch {
 		case ed.To == n && ed.From > outEnd && m.of[ed.From] >= 0:
-			near = adj.from[port{m.of[ed.From], ed.FromPort}]
+			near = x.from(port{m.of[ed.From], ed.FromPort})
 		case ed.From == n && ed.To > outEnd && m.of[ed.To] >= 0:
-			near = adj.into[port{m.of[ed.To], ed.ToPort}]
+			near = x.into(port{m.of[ed.To], ed.ToPort})
 		default:
 			continue
 		}
@@ -316,7 +314,7 @@ func candidates(g *lang.Graph, n int, m *match, adj edges, byClass map[string][]
 }
 
 // linked reports whether el, for n, has the connections to what has been found already.
-func linked(g *lang.Graph, n, el int, m *match, adj edges) bool {
+func (x *xform) linked(g *lang.Graph, n, el int, m *match) bool {
 	at := func(i int) int {
 		if i == n {
 			return el
@@ -327,7 +325,7 @@ func linked(g *lang.Graph, n, el int, m *match, adj edges) bool {
 		if ed.From != n && ed.To != n || ed.From <= outEnd || ed.To <= outEnd || at(ed.From) < 0 || at(ed.To) < 0 {
 			continue
 		}
-		if !slices.Contains(adj.from[port{at(ed.From), ed.FromPort}], port{at(ed.To), ed.ToPort}) {
+		if !slices.Contains(x.from(port{at(ed.From), ed.FromPort}), port{at(ed.To), ed.ToPort}) {
 			return false
 		}
 	}
@@ -373,7 +371,7 @@ func isVariable(s string) bool {
 
 // fits checks the connections around a match: each one inside is in the pattern, each one that leads in or out belongs to a port
 // of the pattern, and is there for all elements that the port leads to. Every port of the pattern is in use.
-func (x *xform) fits(p *Pattern, number int, m *match, adj edges) bool {
+func (x *xform) fits(p *Pattern, number int, m *match) bool {
 	g := p.from.g
 	back := make(map[int]int, len(m.of))
 	own := true
@@ -404,7 +402,7 @@ func (x *xform) fits(p *Pattern, number int, m *match, adj edges) bool {
 	}
 	usedIn, usedOut := map[int]bool{}, map[int]bool{}
 	ok := true
-	x.edges(func(_ int, ed lang.Edge) {
+	x.around(m, func(ed lang.Edge) {
 		f, fin := back[ed.From]
 		t, tin := back[ed.To]
 		switch {
@@ -416,7 +414,7 @@ func (x *xform) fits(p *Pattern, number int, m *match, adj edges) bool {
 			for _, i := range ins[port{t, ed.ToPort}] {
 				all := true
 				for _, q := range entry[i] {
-					all = all && slices.Contains(adj.from[outside], port{m.of[q.el], q.n})
+					all = all && slices.Contains(x.from(outside), port{m.of[q.el], q.n})
 				}
 				if all {
 					found, usedIn[i] = true, true
@@ -428,7 +426,7 @@ func (x *xform) fits(p *Pattern, number int, m *match, adj edges) bool {
 			for _, o := range outs[port{f, ed.FromPort}] {
 				all := true
 				for _, q := range exit[o] {
-					all = all && slices.Contains(adj.from[port{m.of[q.el], q.n}], outside)
+					all = all && slices.Contains(x.from(port{m.of[q.el], q.n}), outside)
 				}
 				if all {
 					found, usedOut[o] = true, true
@@ -438,6 +436,20 @@ func (x *xform) fits(p *Pattern, number int, m *match, adj edges) bool {
 		}
 	})
 	return ok && len(usedIn) == len(entry) && len(usedOut) == len(exit)
+}
+
+// around calls fn for the connections of the elements of a match, in the order of the configuration.
+func (x *xform) around(m *match, fn func(ed lang.Edge)) {
+	var list []int
+	for _, el := range m.of[outEnd+1:] {
+		list = append(append(list, x.ins[el]...), x.outs[el]...)
+	}
+	slices.Sort(list)
+	for _, k := range slices.Compact(list) {
+		if !x.free[k] {
+			fn(x.g.Edges[k])
+		}
+	}
 }
 
 // replace puts the replacement in the place of a match.
@@ -456,13 +468,12 @@ func (x *xform) replace(p *Pattern, number int, m *match) {
 		pos     errs.Pos
 	}
 	var borders []border
-	adj := x.adjacent()
 	note := func(b border) {
 		if !slices.ContainsFunc(borders, func(o border) bool { return o.outside == b.outside && o.port == b.port && o.in == b.in }) {
 			borders = append(borders, b)
 		}
 	}
-	x.edges(func(_ int, ed lang.Edge) {
+	x.around(m, func(ed lang.Edge) {
 		f, fin := back[ed.From]
 		t, tin := back[ed.To]
 		if fin == tin {
@@ -473,7 +484,7 @@ func (x *xform) replace(p *Pattern, number int, m *match) {
 			case tin && pe.From == inEnd && pe.To == t && pe.ToPort == ed.ToPort:
 				all := true
 				for _, q := range from.Edges {
-					all = all && (q.From != inEnd || q.FromPort != pe.FromPort || slices.Contains(adj.from[port{ed.From, ed.FromPort}], port{m.of[q.To], q.ToPort}))
+					all = all && (q.From != inEnd || q.FromPort != pe.FromPort || slices.Contains(x.from(port{ed.From, ed.FromPort}), port{m.of[q.To], q.ToPort}))
 				}
 				if all {
 					note(border{port{ed.From, ed.FromPort}, pe.FromPort, true, ed.Pos})
@@ -481,7 +492,7 @@ func (x *xform) replace(p *Pattern, number int, m *match) {
 			case fin && pe.To == outEnd && pe.From == f && pe.FromPort == ed.FromPort:
 				all := true
 				for _, q := range from.Edges {
-					all = all && (q.To != outEnd || q.ToPort != pe.ToPort || slices.Contains(adj.from[port{m.of[q.From], q.FromPort}], port{ed.To, ed.ToPort}))
+					all = all && (q.To != outEnd || q.ToPort != pe.ToPort || slices.Contains(x.from(port{m.of[q.From], q.FromPort}), port{ed.To, ed.ToPort}))
 				}
 				if all {
 					note(border{port{ed.To, ed.ToPort}, pe.ToPort, false, ed.Pos})
@@ -497,9 +508,10 @@ func (x *xform) replace(p *Pattern, number int, m *match) {
 		x.slots = append(x.slots, m.of[n])
 	}
 	prefix := ""
-	for k := 1; ; k++ {
+	for k := x.numbers[p.Name] + 1; ; k++ {
 		prefix = p.Name + "@" + strconv.Itoa(k) + "/"
-		if !slices.ContainsFunc(x.g.Elements, func(n lang.Node) bool { return strings.HasPrefix(n.Name, prefix) }) {
+		if !x.prefixes[prefix] {
+			x.prefixes[prefix], x.numbers[p.Name] = true, k
 			break
 		}
 	}
