@@ -82,6 +82,8 @@ func TestPassesChangeNothing(t *testing.T) {
 			}
 			if g.String() != before {
 				compared[name]++
+			} else if name != "flatten" {
+				continue // that one runs the graph as it was
 			}
 			got, ok := run(t, g.Marked(), commands)
 			if !ok {
