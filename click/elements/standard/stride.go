@@ -2,6 +2,7 @@ package standard
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/janos-os/janos/click"
@@ -14,7 +15,7 @@ func init() {
 		Doc: click.Doc{
 			Group: "standard", Title: "pulls from its inputs in proportion to tickets",
 			Text:     "An input that has nothing is passed over and gets nothing back for that later.",
-			Args:     []string{"<TICKETS>...: For each input, 0 to 65536; an input with 0 is never pulled from."},
+			Args:     []string{"<TICKETS>...: For each input, from 0; more than 65536 count as so many. An input with 0 is never pulled from."},
 			Handlers: []string{"tickets0 (rw): Tickets of an input; there is one handler for each."},
 			Example:  "gold, silver => StrideSched(3, 1) -> ToDevice(eth0);", See: []string{"PrioSched", "RoundRobinSched", "DRRSched", "StrideSwitch"},
 		},
@@ -23,7 +24,7 @@ func init() {
 		Name: "StrideSwitch", Ports: "1/1-", Processing: "h", New: func() click.Element { return &StrideSwitch{} },
 		Doc: click.Doc{
 			Group: "standard", Title: "sends packets to its outputs in proportion to tickets",
-			Args:     []string{"<TICKETS>...: For each output, 0 to 65536; an output with 0 gets no packets."},
+			Args:     []string{"<TICKETS>...: For each output, from 0; more than 65536 count as so many. An output with 0 gets no packets."},
 			Handlers: []string{"tickets0 (rw): Tickets of an output; there is one handler for each."},
 			Example:  "... -> s :: StrideSwitch(3, 1); s[0] -> ...; s[1] -> ...;", See: []string{"RoundRobinSwitch", "Switch", "HashSwitch", "RandomSwitch", "StrideSched"},
 		},
@@ -40,7 +41,10 @@ func init() {
 	})
 }
 
-const stride1 = 1 << 32
+const (
+	stride1    = 1 << 32
+	maxTickets = 1 << 16
+)
 
 // strides is the stride scheduler of both elements: the port with the least pass is next.
 type strides struct {
@@ -53,8 +57,12 @@ func (k *strides) configure(a *click.Args, ports int, what string) {
 	k.pass = make([]uint64, ports)
 	for i, s := range a.List() {
 		n := 0
-		if err := click.IntRange(&n, 0, 1<<16)(s, a); err != nil {
+		if err := click.IntRange(&n, 0, math.MaxInt)(s, a); err != nil {
 			a.Errorf("TICKETS %d: %v", i, err)
+		}
+		if n > maxTickets {
+			a.Messagef("warning: %s %d: %d tickets are more than count, reduced to %d", what, i, n, maxTickets)
+			n = maxTickets
 		}
 		k.tickets = append(k.tickets, n)
 	}
@@ -89,7 +97,7 @@ func (k *strides) used(i int) {
 // handlers adds tickets0 and so on.
 func (k *strides) handlers(h *click.Handlers) {
 	for i := range k.tickets {
-		h.Value(fmt.Sprintf("tickets%d", i), func() string { return strconv.Itoa(k.tickets[i]) }, after(click.IntRange(&k.tickets[i], 0, 1<<16), func() {
+		h.Value(fmt.Sprintf("tickets%d", i), func() string { return strconv.Itoa(k.tickets[i]) }, after(click.IntRange(&k.tickets[i], 0, maxTickets), func() {
 			k.pass[i] = k.now + k.stride(i)
 		}))
 	}
