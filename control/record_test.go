@@ -19,11 +19,13 @@ func TestRecordings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	port := uint16(99)
 	send := func(count int) {
 		t.Helper()
 		got := 0
-		err := c.ReceiveFor(t.Context(), 99, 20*time.Second, func() error {
-			_, err := c.Send(t.Context(), SendRequest{Protocol: "ping", Class: "ping", Dst: 0x0aff0001, SrcPort: 1, DstPort: 99, Payload: make([]byte, 8), Count: count})
+		port++ // the node notices in its own time that who listened has gone
+		err := c.ReceiveFor(t.Context(), port, 20*time.Second, func() error {
+			_, err := c.Send(t.Context(), SendRequest{Protocol: "ping", Class: "ping", Dst: 0x0aff0001, SrcPort: 1, DstPort: port, Payload: make([]byte, 8), Count: count})
 			return err
 		}, func(Delivery) error {
 			if got++; got == count {
