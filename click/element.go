@@ -2,8 +2,10 @@ package click
 
 import (
 	"io"
+	"os"
 
 	"github.com/janos-os/janos/clock"
+	"github.com/janos-os/janos/errs"
 	"github.com/janos-os/janos/packet"
 )
 
@@ -102,6 +104,27 @@ func (e *Base) Output() io.Writer { return e.router.output }
 
 // Stdout returns where scripts print to.
 func (e *Base) Stdout() io.Writer { return e.router.stdout }
+
+// ErrHost is why an element cannot open a file.
+var ErrHost = errs.New(errs.Permission, "this graph has no rights on files of the host")
+
+// OpenOutput opens what an element prints to for its argument OUTFILE: nothing is Output, a dash Stdout, and anything else a file of the host, which it makes
+// anew and which the caller closes. In Initialize.
+func (e *Base) OpenOutput(file string) (to io.Writer, close io.Closer, err error) {
+	switch {
+	case file == "":
+		return e.Output(), nil, nil
+	case file == "-":
+		return e.Stdout(), nil, nil
+	case !e.router.host:
+		return nil, nil, ErrHost
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, nil, err
+	}
+	return f, f, nil
+}
 
 // Inputs returns the number of inputs.
 func (e *Base) Inputs() int { return e.nin }

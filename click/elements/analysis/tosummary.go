@@ -35,8 +35,6 @@ func init() {
 	})
 }
 
-var errNoHost = errors.New("this graph has no rights on files of the host")
-
 // ToIPSummaryDump writes a line for each packet.
 type ToIPSummaryDump struct {
 	click.Base

@@ -44,7 +44,7 @@ func (t *traceFile) read(r io.Reader, size int64) {
 // open begins with a file of the host, or with the standard input if the name is a dash.
 func (t *traceFile) open(e *click.Base, name string) error {
 	if !e.Router().Host() {
-		return errNoHost
+		return click.ErrHost
 	}
 	if name == "-" {
 		t.read(os.Stdin, -1)
@@ -103,7 +103,7 @@ func (o *outFile) open(e *click.Base, name string) error {
 		return nil
 	}
 	if !e.Router().Host() {
-		return errNoHost
+		return click.ErrHost
 	}
 	f, err := os.Create(name)
 	if err != nil {

@@ -1,9 +1,7 @@
 package ethernet
 
 import (
-	"errors"
 	"io"
-	"os"
 	"strconv"
 
 	"github.com/janos-os/janos/click"
@@ -45,21 +43,9 @@ func (e *ARPPrint) Configure(a *click.Args) {
 
 // Initialize implements click.Initializer.
 func (e *ARPPrint) Initialize() error {
-	switch {
-	case e.file == "":
-		e.out = e.Output()
-	case e.file == "-":
-		e.out = e.Stdout()
-	case !e.Router().Host():
-		return errors.New("this graph has no rights on files of the host")
-	default:
-		f, err := os.Create(e.file)
-		if err != nil {
-			return err
-		}
-		e.out, e.closer = f, f
-	}
-	return nil
+	var err error
+	e.out, e.closer, err = e.OpenOutput(e.file)
+	return err
 }
 
 // Cleanup implements click.Cleaner.

@@ -121,7 +121,7 @@ func (e *Wasm) Initialize() error {
 	case env != nil && env.Read != nil:
 		read = env.Read
 	case !e.Router().Host():
-		return errs.New(errs.Permission, "this graph has no rights on files of the host")
+		return click.ErrHost
 	}
 	text, err := read(e.file)
 	if err != nil {
