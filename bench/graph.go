@@ -118,11 +118,11 @@ type graphRig struct {
 	src    *source
 }
 
-// openGraph opens graphs, and the one for a peer, where $SRC stands for its source, if there is one.
+// openGraph opens graphs, and the one for a peer, where $SRC stands for its source, if there is one and that is not empty.
 func openGraph(forPeer string, rows ...graphRow) func(*Env) (Trial, error) {
 	return func(e *Env) (Trial, error) {
 		t := &graphTrial{env: e}
-		if e.Click != "" {
+		if e.Click != "" && forPeer != "" {
 			config := strings.ReplaceAll(forPeer, "$SRC", "InfiniteSource(DATA $FRAME, LIMIT $N, BURST $B, STOP true)")
 			for _, b := range []int{1, 32} {
 				t.peers = append(t.peers, &peer{name: fmt.Sprintf("peer, burst %d", b), config: config, path: e.Click, burst: b})
