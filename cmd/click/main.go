@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -21,6 +22,9 @@ func main() {
 	tool.Version = version
 	if name, args := toolOf(os.Args); name != "" {
 		os.Exit(tool.Run(name, args, tool.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400) // packet memory is no garbage: without this the first collection comes while the program starts
 	}
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

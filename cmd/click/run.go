@@ -22,6 +22,7 @@ import (
 	"github.com/janos-os/janos/demux"
 	"github.com/janos-os/janos/internal/sys"
 	"github.com/janos-os/janos/nodeos"
+	"github.com/janos-os/janos/packet"
 )
 
 // simStart is what the calendar reads when simulated time begins.
@@ -152,7 +153,8 @@ type session struct {
 
 func start(o *options, spec *click.GraphSpec, stdout, out io.Writer) (*session, error) {
 	s := &session{next: make(chan *click.Router, 1)}
-	ns := nodeos.NodeSpec{Name: "click", Workers: o.threads}
+	// As many views as frames: a smaller pool begins sooner, and programs that run for a moment are many.
+	ns := nodeos.NodeSpec{Name: "click", Workers: o.threads, Packets: packet.PoolSpec{Packets: packet.DefaultFrames}}
 	if o.sim {
 		s.clk = clock.NewVirtual(time.Unix(simStart-1, 0))
 		s.clk.Advance(time.Second) // so that the beginning is a time, and not none
