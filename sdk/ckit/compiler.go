@@ -104,7 +104,8 @@ func (o *Options) Args(header, src, out string) []string {
 		args = append(args, "-I", d)
 	}
 	if o.Debug {
-		args = append(args, "-g")
+		// Where it was built is nobody's business who gets the module.
+		args = append(args, "-g", "-fdebug-compilation-dir=.", "-ffile-prefix-map="+header+"=kit")
 	} else {
 		args = append(args, "-Wl,--strip-all")
 	}
