@@ -135,16 +135,20 @@ func (p *Port) local(want uint16) (string, error) {
 	return fmt.Sprintf("%s:%d", host, want), nil
 }
 
+// channelArgs reads what the calls that make a channel begin with: a domain, a port, and a record of so many bytes.
+func channelArgs(in *vm.Instance, s []uint64, size int) (d *domain, p *Port, b []byte, err error) {
+	if d, err = get[*domain](in, s[0], vm.MayUse); err != nil {
+		return nil, nil, nil, err
+	}
+	if p, err = get[*Port](in, s[1], vm.MayUse); err != nil {
+		return nil, nil, nil, err
+	}
+	b, err = record(in, s[2], size)
+	return d, p, b, err
+}
+
 func callInNew(in *vm.Instance, s []uint64) (int, error) {
-	d, err := get[*domain](in, s[0], vm.MayUse)
-	if err != nil {
-		return 0, err
-	}
-	p, err := get[*Port](in, s[1], vm.MayUse)
-	if err != nil {
-		return 0, err
-	}
-	b, err := record(in, s[2], abi.NOInSize)
+	d, p, b, err := channelArgs(in, s, abi.NOInSize)
 	if err != nil {
 		return 0, err
 	}
@@ -207,15 +211,7 @@ func inSpec(p *Port, b []byte) (s InSpec, err error) {
 }
 
 func callOutNew(in *vm.Instance, s []uint64) (int, error) {
-	d, err := get[*domain](in, s[0], vm.MayUse)
-	if err != nil {
-		return 0, err
-	}
-	p, err := get[*Port](in, s[1], vm.MayUse)
-	if err != nil {
-		return 0, err
-	}
-	b, err := record(in, s[2], abi.NOOutSize)
+	d, p, b, err := channelArgs(in, s, abi.NOOutSize)
 	if err != nil {
 		return 0, err
 	}

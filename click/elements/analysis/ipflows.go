@@ -549,9 +549,7 @@ func (e *AggregateIPFlows) Cleanup() {
 	}
 	e.clear()
 	fmt.Fprintf(e.out, "</trace>\n")
-	if err := e.out.close(); err != nil {
-		fmt.Fprintf(e.Output(), "%s: %v\n", e.Name(), err)
-	}
+	e.out.report(&e.Base, e.out.close())
 }
 
 // AddHandlers implements click.HandlerAdder.

@@ -45,7 +45,6 @@ type ToDump struct {
 
 	out    outFile
 	w      *pcapgo.Writer
-	failed bool
 	count  uint64
 	intake *click.Intake
 }
@@ -158,38 +157,22 @@ func (e *ToDump) writeAll(ps []*packet.Packet) {
 			d = d[:e.snap]
 		}
 		if err := e.w.WritePacket(gopacket.CaptureInfo{Timestamp: time.Unix(0, e.Router().WallOf(at)), CaptureLength: len(d), Length: length}, d); err != nil {
-			e.fail(err)
+			e.out.report(&e.Base, err)
 			continue
 		}
 		e.count++
 		if e.unbuffered {
-			e.flush()
+			e.out.report(&e.Base, e.out.Flush())
 		}
 	}
 	if e.out.shared {
-		e.flush()
-	}
-}
-
-func (e *ToDump) flush() {
-	if err := e.out.Flush(); err != nil {
-		e.fail(err)
-	}
-}
-
-// fail reports that the file cannot be written, once.
-func (e *ToDump) fail(err error) {
-	if !e.failed {
-		e.failed = true
-		fmt.Fprintf(e.Output(), "%s: %v\n", e.Name(), err)
+		e.out.report(&e.Base, e.out.Flush())
 	}
 }
 
 // Cleanup implements click.Cleaner.
 func (e *ToDump) Cleanup() {
-	if err := e.out.close(); err != nil {
-		e.fail(err)
-	}
+	e.out.report(&e.Base, e.out.close())
 }
 
 // AddHandlers implements click.HandlerAdder.

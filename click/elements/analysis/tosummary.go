@@ -45,7 +45,6 @@ type ToIPSummaryDump struct {
 	banner                    string
 
 	out    outFile
-	failed bool
 	count  uint64
 	buf    []byte
 	view   view
@@ -148,7 +147,7 @@ func (e *ToIPSummaryDump) Push(_ int, b *packet.Batch) {
 		}
 	}
 	if e.out.shared {
-		e.flush()
+		e.out.report(&e.Base, e.out.Flush())
 	}
 	if e.Outputs() > 0 {
 		e.Out(0).Push(b)
@@ -207,30 +206,13 @@ func (e *ToIPSummaryDump) writeNote(s string) {
 }
 
 func (e *ToIPSummaryDump) put(b []byte) {
-	if _, err := e.out.Write(b); err != nil {
-		e.fail(err)
-	}
-}
-
-func (e *ToIPSummaryDump) flush() {
-	if err := e.out.Flush(); err != nil {
-		e.fail(err)
-	}
-}
-
-// fail reports that the file cannot be written, once.
-func (e *ToIPSummaryDump) fail(err error) {
-	if !e.failed {
-		e.failed = true
-		fmt.Fprintf(e.Output(), "%s: %v\n", e.Name(), err)
-	}
+	_, err := e.out.Write(b)
+	e.out.report(&e.Base, err)
 }
 
 // Cleanup implements click.Cleaner.
 func (e *ToIPSummaryDump) Cleanup() {
-	if err := e.out.close(); err != nil {
-		e.fail(err)
-	}
+	e.out.report(&e.Base, e.out.close())
 }
 
 // AddHandlers implements click.HandlerAdder.

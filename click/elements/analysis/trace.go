@@ -94,6 +94,7 @@ type outFile struct {
 	*bufio.Writer
 	closers []io.Closer // from the outside inwards
 	shared  bool        // others print there too
+	failed  bool        // report has spoken
 }
 
 // open creates a file of the host, or takes the standard output if the name is a dash.
@@ -117,6 +118,14 @@ func (o *outFile) open(e *click.Base, name string) error {
 	}
 	o.Writer = bufio.NewWriterSize(w, 64<<10)
 	return nil
+}
+
+// report says once, if err is an error, that an element cannot write its file.
+func (o *outFile) report(e *click.Base, err error) {
+	if err != nil && !o.failed {
+		o.failed = true
+		fmt.Fprintf(e.Output(), "%s: %v\n", e.Name(), err)
+	}
 }
 
 // close writes what waits, and returns the first error. Closing twice is fine.
